@@ -1,0 +1,154 @@
+"""Predictions that cannot hear: what a score must beat before it means anything.
+
+They are functions of (ids, truth, protocol) alone, so they never need a model or a frame.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import BenchError
+from metrics.functional.rasterise import box_union
+from metrics.measurement import (
+    RankedMap,
+    measure,
+    ranked_map,
+    ranked_mask,
+    row_width,
+    truth_map,
+)
+from metrics.protocols import FOLDS, Protocol, protocol_named
+from metrics.scoring import Scores, fold_of, summarise, truth_rows
+from metrics.truth import Truth
+
+FLOORS: Mapping[str, str] = MappingProxyType(
+    {
+        "full": "Mask of all pixels, whatever the rule of the protocol.",
+        "center": "Minus the distance to the centre, cut by the rule of the protocol.",
+        "mean_box": "Mean truth of the other four folds, cut by the rule of the protocol.",
+        "random": "Uniform 14x14 noise, cut by the rule; mean and spread over seeded draws.",
+        "all_objects": "Mask of the boxes of all objects, sounding or silent.",
+    }
+)
+NOISE_CELLS = 14
+MOST_THREADS = 4  # numpy sorts without the interpreter lock, but the rest of a sample holds it
+
+
+def available_floors(truth: Sequence[Truth]) -> tuple[str, ...]:
+    """Names of the floors that this test list allows.
+
+    Args:
+        truth: the whole test list.
+
+    Returns:
+        All of ``FLOORS``, without ``all_objects`` unless every sample knows its objects.
+    """
+    if truth and all(sample.objects is not None for sample in truth):
+        return tuple(FLOORS)
+    return tuple(name for name in FLOORS if name != "all_objects")
+
+
+def floor_scores(
+    name: str,
+    truth: Sequence[Truth],
+    protocol: Protocol | str,
+    *,
+    seed: int = 0,
+    draws: int = 100,
+    progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """Scores of one floor on a test list.
+
+    Args:
+        name: one of :func:`available_floors`.
+        truth: the samples to be scored.
+        protocol: rules or their name.
+        seed: of the noise and of the bootstrap.
+        draws: maps per sample of ``random``; its per-sample values are means over them.
+        progress: called with the number of samples measured so far.
+
+    Returns:
+        Scores; masks have no ``threshold`` column, and ``spread`` is filled for ``random`` alone.
+
+    Raises:
+        BenchError: no such floor, objects unknown, unknown protocol, or an id twice.
+    """
+    if name not in available_floors(truth):
+        raise BenchError(
+            f"no floor {name!r} on this test list; there are: {', '.join(available_floors(truth))}"
+        )
+    if isinstance(protocol, str):
+        protocol = protocol_named(protocol)
+    truth_rows(truth)
+    measured = []
+    for rows in _measured(name, truth, protocol, seed=seed, draws=draws):
+        measured.append(rows)
+        if progress is not None:
+            progress(len(measured))
+    table = np.stack(measured, axis=1) if measured else np.empty((1, 0, row_width(protocol)))
+    return summarise(range(len(truth)), table, truth, protocol, seed=seed)
+
+
+def _measured(
+    name: str, truth: Sequence[Truth], protocol: Protocol, *, seed: int, draws: int
+) -> Iterator[NDArray[np.float64]]:
+    """``(D, width)`` raw results of each sample; D is 1 but for ``random``."""
+    fixed = _fixed_maps(name, truth, protocol)
+
+    def measured(sample: Truth) -> NDArray[np.float64]:
+        maps: Iterable[RankedMap]
+        if name == "all_objects":
+            assert sample.objects is not None
+            maps = [ranked_mask(box_union(sample.objects, protocol.map_size))]
+        elif name == "random":
+            maps = (ranked_map(draw, protocol) for draw in _noise(sample.id, seed, draws))
+        else:
+            maps = [fixed[fold_of(sample.id)]]
+        gt = truth_map(sample, protocol)
+        return np.stack([measure(ranked, gt).row() for ranked in maps])
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+        yield from pool.map(measured, truth)
+
+
+def _fixed_maps(name: str, truth: Sequence[Truth], protocol: Protocol) -> list[RankedMap]:
+    """Map of each fold, for the floors whose maps do not depend on the sample."""
+    size = protocol.map_size
+    if name == "full":
+        return [ranked_mask(np.ones((size, size), dtype=np.bool_))] * FOLDS
+    if name == "center":
+        return [ranked_map(_minus_distance_to_centre(size), protocol)] * FOLDS
+    if name == "mean_box":
+        return [ranked_map(mean, protocol) for mean in _mean_truths(truth, protocol)]
+    return []
+
+
+def _minus_distance_to_centre(size: int) -> NDArray[np.float32]:
+    """``(size, size)`` float32 map, highest in the middle, in pixels."""
+    offset = np.arange(size) - (size - 1) / 2
+    return np.asarray(-np.hypot(offset[:, None], offset[None]), dtype=np.float32)
+
+
+def _mean_truths(truth: Sequence[Truth], protocol: Protocol) -> list[NDArray[np.float32]]:
+    """Mean truth map of the samples outside each fold; zeros where there is none."""
+    folds = [fold_of(sample.id) for sample in truth]
+    totals = np.zeros((FOLDS, protocol.map_size, protocol.map_size))
+    for fold, sample in zip(folds, truth, strict=True):
+        totals[fold] += truth_map(sample, protocol)
+    outside = len(truth) - np.bincount(np.array(folds, dtype=int), minlength=FOLDS)
+    return [
+        ((totals.sum(axis=0) - totals[fold]) / max(outside[fold], 1)).astype(np.float32)
+        for fold in range(FOLDS)
+    ]
+
+
+def _noise(sample_id: str, seed: int, draws: int) -> NDArray[np.float32]:
+    """``(draws, 14, 14)`` uniform noise, a function of seed and id."""
+    id_number = int(hashlib.sha256(sample_id.encode()).hexdigest()[:16], 16)
+    rng = np.random.default_rng([seed, id_number])
+    return rng.random((draws, NOISE_CELLS, NOISE_CELLS), dtype=np.float32)
