@@ -1,0 +1,81 @@
+"""What travels from a datamodule to a method and back: the types of the contract."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a method asks of every clip; the datamodule delivers exactly this."""
+
+    image_size: int = 224
+    num_segments: int = 1
+    sample_rate_hz: int = 16000
+    segment_seconds: float = 3.0
+    proposals: int = 0
+
+    @property
+    def segment_samples(self) -> int:
+        """Audio samples S of one segment."""
+        return round(self.sample_rate_hz * self.segment_seconds)
+
+
+class Features(NamedTuple):
+    """Frozen-backbone features that stand in for frames and waveform when a cache is used."""
+
+    visual: Tensor | None  # (B, T, C, h, w) float32
+    audio: Tensor | None  # (B, T, D) float32
+
+
+class Clip(NamedTuple):
+    """All that a method may see at test time; never ground truth."""
+
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, row of the split
+    frames: Tensor  # (B, T, 3, H, W) uint8
+    waveform: Tensor  # (B, T, S) float32, mono, [-1, 1]; the window centred on each frame
+    target: Tensor  # (B,) int64, which of the T segments is to be localised
+    proposals: Tensor | None = None  # (B, T, P, 4) float32 xyxy in [0, 1]; absent boxes are NaN
+    features: Features | None = None
+
+    def to(self, device: torch.device) -> "Clip":
+        """The same clips on a device."""
+        moved: Clip = apply_to_collection(self, Tensor, lambda value: value.to(device))
+        return moved
+
+    def cat(self, other: "Clip") -> "Clip":
+        """These clips followed by others of the same inputs, without features."""
+        pairs = zip(self[:5], other[:5], strict=True)
+        joined = (None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
+        return Clip(*joined)  # type: ignore[arg-type]
+
+
+class Annotation(NamedTuple):
+    """What the declared supervision allows a method to see while it trains."""
+
+    boxes: Tensor | None  # (B, K, 4) float32 xyxy in [0, 1]; absent boxes are NaN
+    box_map: Tensor | None  # (B, h, w) float32 in [0, 1]
+    labels: Tensor | None  # (B, T) int64 class of each segment
+    has_boxes: Tensor  # (B,) bool
+    has_labels: Tensor  # (B,) bool
+
+
+class Batch(NamedTuple):
+    """One step's worth of clips."""
+
+    clip: Clip
+    annotation: Annotation | None = None
+    extra: Clip | None = None  # row by row, the further frames and sounds that the method drew
+
+
+class Localization(NamedTuple):
+    """All that a method may answer, for ``clip.target``."""
+
+    heatmap: Tensor  # (B, h, w) float at grid resolution, higher = source
+    confidence: Tensor  # (B,) float, higher = on screen
+    boxes: Tensor | None = None  # (B, K, 4) xyxy in [0, 1], best first
+    box_scores: Tensor | None = None  # (B, K)
+    segment_logits: Tensor | None = None  # (B, T, N_c + 1)

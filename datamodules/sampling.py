@@ -1,0 +1,129 @@
+"""Which clips go into which batch: pure functions of (seed, epoch, ids) and two samplers.
+
+No sampler pads, repeats or looks at the global random state, so a batch is the same for any number
+of workers, and a global batch the same for any number of devices.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from metrics.errors import BenchError
+
+Rows = NDArray[np.int64]
+Draw = Callable[[Rows, int, int], tuple[Rows, Rows]]
+"""(rows (B,), epoch, seed) -> (rows of further frames (B,), rows of further sounds (B,))."""
+
+
+class Keys(NamedTuple):
+    """The rows of one batch, before anything is read. All arrays are ``(B,)`` int64."""
+
+    frame: Rows
+    sound: Rows
+    epoch: int
+    extra_frame: Rows | None = None
+    extra_sound: Rows | None = None
+
+
+class GlobalBatchSampler(Sampler[Keys]):
+    """Seeded training batches: every rank takes its stride of the same global batch.
+
+    The order is a permutation drawn from (seed, epoch); the incomplete last global batch is left
+    out, so all ranks hold equal shapes.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        draw: Draw | None = None,
+    ) -> None:
+        if batch_size % world_size:
+            raise BenchError(
+                f"data.batch_size={batch_size} is the global batch and must divide by the "
+                f"{world_size} devices; set data.batch_size to a multiple of {world_size}"
+            )
+        if num_rows < batch_size:
+            raise BenchError(
+                f"the training list has {num_rows} clips, fewer than data.batch_size={batch_size}; "
+                f"set data.batch_size={num_rows} or less"
+            )
+        self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
+        self.rank, self.world_size, self.draw = rank, world_size, draw
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the permutation of the next pass; Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_rows // self.batch_size
+
+    def __iter__(self) -> Iterator[Keys]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        for step in range(len(self)):
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            rows = rows[self.rank :: self.world_size]
+            if self.draw is None:
+                yield Keys(rows, rows, self.epoch)
+            else:
+                yield Keys(rows, rows, self.epoch, *self.draw(rows, self.epoch, self.seed))
+
+
+class StrideSampler(Sampler[Keys]):
+    """Every row of this rank once, in order, without padding; a rank may have none."""
+
+    def __init__(
+        self, sound_of: Rows, batch_size: int, *, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.sound_of, self.batch_size = sound_of, batch_size
+        self.rows = np.arange(len(sound_of))[rank::world_size]
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Keys]:
+        for start in range(0, len(self.rows), self.batch_size):
+            rows = self.rows[start : start + self.batch_size]
+            yield Keys(rows, self.sound_of[rows], 0)
+
+
+def swapped_sounds(ids: Sequence[str], categories: Sequence[str | None], seed: int) -> Rows:
+    """For each frame the row of another clip's sound, of another class where classes are known.
+
+    The ids stand in the order of sha256(seed, id), closed to a ring; each takes the next one whose
+    class differs from its own.
+
+    Args:
+        ids: N sample ids.
+        categories: N classes; None where unknown, which differs from everything.
+        seed: seed of the run.
+
+    Returns:
+        ``(N,)`` int64 rows. A clip keeps its own sound only when no other class exists.
+
+    >>> swapped_sounds(["a", "b", "c"], ["dog", "cat", "dog"], seed=0).tolist()[0]
+    1
+    """
+    ring = sorted(range(len(ids)), key=lambda row: _digest(seed, ids[row]))
+    place = {row: position for position, row in enumerate(ring)}
+    swapped = np.arange(len(ids))
+    for row, category in enumerate(categories):
+        for step in range(1, len(ring)):
+            other = ring[(place[row] + step) % len(ring)]
+            if category is None or categories[other] != category:
+                swapped[row] = other
+                break
+    return swapped
+
+
+def _digest(seed: int, sample_id: str) -> str:
+    return hashlib.sha256(f"{seed}:{sample_id}".encode()).hexdigest()
