@@ -1,0 +1,131 @@
+"""Lists of clip ids: reading them, and the clips and videos that two lists share."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from metrics.errors import BenchError
+
+
+class IdForm(NamedTuple):
+    """What an id of a data set looks like, for programs and for people."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+
+class IdList(NamedTuple):
+    """The ids of one file in its order, each once."""
+
+    path: Path
+    ids: tuple[str, ...]
+    duplicates: int  # rows left out because their id stood above
+
+
+class Leakage(NamedTuple):
+    """What a training list shares with a test list."""
+
+    clips: int  # training rows whose clip is a test clip
+    videos: int  # distinct videos that both lists have
+    rows: frozenset[int]  # training rows of those videos
+
+
+def read_id_list(path: Path, form: IdForm) -> IdList:
+    """Ids of a text file or one-column CSV, one per line.
+
+    Blank lines, either kind of line end, a byte-order mark and a missing last line end are all
+    accepted. A repeated id is kept once and counted.
+
+    Args:
+        path: the list file.
+        form: what an id must look like.
+
+    Raises:
+        BenchError: the file cannot be read, holds no id, or a line is not an id; the message
+            names file and line.
+    """
+    ids: list[str] = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if row := line.strip():
+            check_id(row, form, f"{path}, line {number}")
+            ids.append(row)
+    if not ids:
+        raise BenchError(f"{path} holds no id; expected one {form.words} per line")
+    unique = tuple(dict.fromkeys(ids))
+    return IdList(path, unique, len(ids) - len(unique))
+
+
+def check_id(clip_id: str, form: IdForm, place: str) -> None:
+    """Nothing, or a ``BenchError`` that names ``place`` where ``clip_id`` is no id.
+
+    Ids become file names, so one that would leave the data root is refused in those words.
+    """
+    if form.pattern.fullmatch(clip_id):
+        return
+    reason = "would lead out of the data root" if ".." in clip_id else f"is no {form.words}"
+    raise BenchError(f"{place}: the id {clip_id[:80]!r} {reason}; correct or remove this entry")
+
+
+def find_list(root: Path, name: str, setting: str) -> Path:
+    """The list file that a setting names.
+
+    A bare name means ``<root>/<name>.txt``, or ``.csv``, or the same under ``<root>/metadata``;
+    anything with a suffix or a folder is a path, from the working folder or from the root.
+
+    Args:
+        root: the data root.
+        name: what the user wrote, for example ``vggss_10k`` or ``lists/mine.txt``.
+        setting: the setting it was written in, for the message.
+
+    Raises:
+        BenchError: no such file.
+    """
+    if Path(name).name == name and not Path(name).suffix:
+        folders = (root, root / "metadata")
+        candidates = [folder / f"{name}{end}" for folder in folders for end in (".txt", ".csv")]
+    else:
+        candidates = [Path(name).expanduser(), root / name]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        tried = ", ".join(str(path) for path in candidates)
+        raise BenchError(
+            f"{setting}={name} names no list file (tried {tried}); give {setting}=FILE"
+        )
+    return found
+
+
+def leakage(
+    train_ids: Sequence[str], test_ids: Sequence[str], video_of: Callable[[str], str]
+) -> Leakage:
+    """What of a training list is also in a test list, by clip and by video.
+
+    >>> leakage(["a1", "a2", "b1"], ["a1", "c1"], video_of=lambda clip_id: clip_id[0])
+    Leakage(clips=1, videos=1, rows=frozenset({0, 1}))
+    """
+    clips, videos = set(test_ids), {video_of(clip_id) for clip_id in test_ids}
+    rows = [row for row, clip_id in enumerate(train_ids) if video_of(clip_id) in videos]
+    return Leakage(
+        clips=sum(clip_id in clips for clip_id in train_ids),
+        videos=len({video_of(train_ids[row]) for row in rows}),
+        rows=frozenset(rows),
+    )
+
+
+def is_held_out(video: str, fraction: float) -> bool:
+    """Whether a training video belongs to the validation split of the given fraction.
+
+    A function of the video alone, so the split survives other lists, seeds and missing files.
+
+    >>> [is_held_out("zpWuikVorYg", fraction) for fraction in (0.0, 1.0)]
+    [False, True]
+    """
+    return int(hashlib.sha256(video.encode()).hexdigest()[:8], 16) < fraction * 2**32
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path} cannot be read as a list of ids: {error}") from error

@@ -1,0 +1,134 @@
+"""Reader of ``vggss.json``, the boxes of VGG-SS."""
+
+import json
+import re
+from collections.abc import Iterable
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.id_lists import IdForm, check_id
+from metrics.errors import BenchError
+from metrics.truth import Truth
+
+VGGSS_ID = IdForm(
+    re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}"), "<11-character video id>_<6-digit start second>"
+)
+NAMED_AT_MOST = 20
+
+
+def video_of(clip_id: str) -> str:
+    """The video of a VGG-Sound clip, by position: video ids hold ``_`` and ``-`` themselves.
+
+    >>> video_of("YBd5lEnpT_8_000000")
+    'YBd5lEnpT_8'
+    """
+    return clip_id[:11]
+
+
+def read_vggss(path: Path) -> tuple[Truth, ...]:
+    """Boxes and class of every annotated clip, in the order of the file and as published.
+
+    The file is a list of ``{"file": id, "class": name, "bbox": [[x1, y1, x2, y2], ...]}`` with
+    coordinates in fractions of the frame. Garbage coordinates are kept: see ``degenerate_boxes``.
+
+    Args:
+        path: ``vggss.json``.
+
+    Returns:
+        One ``Truth`` per entry with a single annotator, ``(K, 4)`` float64.
+
+    Raises:
+        BenchError: not a JSON list, or an entry that breaks the format; the message names file
+            and id.
+    """
+    entries = _json_list(path)
+    truths = tuple(_truth(entry, f"{path}, entry {row}") for row, entry in enumerate(entries))
+    seen: set[str] = set()
+    for truth in truths:
+        if truth.id in seen:
+            raise BenchError(f"{path}: {truth.id} is annotated twice; keep one of its entries")
+        seen.add(truth.id)
+    return truths
+
+
+def degenerate_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which boxes have no extent in x or in y after clipping to the frame.
+
+    Args:
+        boxes: ``(K, 4)`` float64 xyxy in fractions of the frame.
+
+    Returns:
+        ``(K,)`` bool.
+
+    >>> degenerate_boxes(np.array([[0.2, 0.2, 0.6, 0.6], [0.4, 0.7, -2.9e16, 1.0]])).tolist()
+    [False, True]
+    """
+    clipped = boxes.clip(0.0, 1.0)
+    extent = clipped[:, 2:] - clipped[:, :2]
+    empty: NDArray[np.bool_] = np.less_equal(extent.min(axis=1), 0.0)
+    return empty
+
+
+def annotation_notes(truths: Iterable[Truth]) -> tuple[str, ...]:
+    """What a record must say of the defects of the boxes; nothing where there are none."""
+    truths = tuple(truths)
+    defects = [np.concatenate([degenerate_boxes(boxes) for boxes in t.boxes]) for t in truths]
+    num_boxes = sum(len(defect) for defect in defects)
+    num_degenerate = sum(int(defect.sum()) for defect in defects)
+    boxless = [truth.id for truth, defect in zip(truths, defects, strict=True) if defect.all()]
+    notes = []
+    if num_degenerate:
+        notes.append(
+            f"{num_degenerate} of {num_boxes} boxes have no extent inside the frame; "
+            "kept as published for each protocol's own rule"
+        )
+    if boxless:
+        more = ", ..." if len(boxless) > NAMED_AT_MOST else ""
+        notes.append(
+            f"{len(boxless)} of {len(truths)} test clips have no box left inside the frame: "
+            f"{', '.join(boxless[:NAMED_AT_MOST])}{more}"
+        )
+    return tuple(notes)
+
+
+def _json_list(path: Path) -> list[object]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"{path} is not readable JSON ({error}); fetch it again or set data.annotations"
+        ) from error
+    if not isinstance(entries, list) or not entries:
+        raise BenchError(f"{path}: expected a list of annotated clips; set data.annotations")
+    return entries
+
+
+def _truth(entry: object, place: str) -> Truth:
+    if not isinstance(entry, dict):
+        raise BenchError(f"{place}: expected an object, got {type(entry).__name__}")
+    clip_id = _text(entry, "file", place)
+    check_id(clip_id, VGGSS_ID, place)
+    boxes = entry.get("bbox")
+    if not isinstance(boxes, list) or not all(_is_box(box) for box in boxes):
+        raise BenchError(f"{place} ({clip_id}): 'bbox' must be a list of boxes of 4 finite numbers")
+    values = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return Truth(clip_id, (values,), category=_text(entry, "class", f"{place} ({clip_id})"))
+
+
+def _text(entry: dict[str, object], key: str, place: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str):
+        came = type(value).__name__ if key in entry else "nothing"
+        raise BenchError(f"{place}: '{key}' must be a text, got {came}")
+    return value
+
+
+def _is_box(box: object) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

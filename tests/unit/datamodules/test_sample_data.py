@@ -1,0 +1,128 @@
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from datamodules.clip import Inputs
+from datamodules.sample_data import vggss_ids, write_sample
+from datamodules.vggss import VggSs, VggSsConfig
+from datamodules.vggss_annotations import VGGSS_ID
+from metrics.errors import BenchError
+
+CLIPS = 24
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature") / "vggss"
+    write_sample("vggss", folder, clips=CLIPS, seed=3)
+    return folder
+
+
+def digests(root: Path) -> dict[str, str]:
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_sample("vggss", tmp_path / name, clips=8, seed=3)
+
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_another_seed_makes_other_ids() -> None:
+    assert set(vggss_ids(50, seed=3)).isdisjoint(vggss_ids(50, seed=4))
+
+
+def test_a_quarter_of_the_clips_is_annotated_in_the_published_format(root: Path) -> None:
+    entries = json.loads((root / "vggss.json").read_text())
+
+    boxes = np.array([entry["bbox"][0] for entry in entries])
+    assert len(entries) == CLIPS // 4
+    assert all(entry.keys() == {"file", "class", "bbox"} for entry in entries)
+    assert ((boxes >= 0) & (boxes <= 1)).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_the_test_list_names_the_annotated_clips(root: Path) -> None:
+    entries = json.loads((root / "vggss.json").read_text())
+    with (root / "vggss_test.csv").open(newline="") as file:
+        rows = [row for (row,) in csv.reader(file)]
+
+    assert rows == [entry["file"] for entry in entries]
+
+
+def test_every_clip_has_a_wide_jpeg(root: Path) -> None:
+    sizes = {Image.open(path).size for path in (root / "frames").glob("*.jpg")}
+
+    assert sizes == {(320, 240)}
+
+
+def test_sounds_come_at_mixed_rates_some_stereo_in_16_bits(root: Path) -> None:
+    infos = [soundfile.info(path) for path in (root / "audio").glob("*.wav")]
+
+    assert len(infos) == CLIPS
+    assert {info.samplerate for info in infos} == {16000, 22050, 44100, 48000}
+    assert {info.channels for info in infos} == {1, 2}
+    assert {info.subtype for info in infos} == {"PCM_16"}
+
+
+def test_ids_are_distinct_valid_and_include_awkward_ones() -> None:
+    ids = vggss_ids(240, seed=0)
+
+    assert len(set(ids)) == 240
+    assert all(VGGSS_ID.pattern.fullmatch(clip_id) for clip_id in ids)
+    assert any(clip_id.startswith("-") for clip_id in ids)
+    assert any("_" in clip_id[:11] for clip_id in ids)
+    assert len({clip_id[:11] for clip_id in ids}) < 240
+
+
+def test_the_reader_delivers_what_the_method_asks_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVLOC_CACHE", str(tmp_path))
+    inputs = Inputs(image_size=48, sample_rate_hz=8000, segment_seconds=1.5)
+    data = VggSs(VggSsConfig(root=str(root), batch_size=6), inputs, seed=0)
+    data.setup("fit")
+
+    own, swapped = (next(iter(loader)).clip for loader in data.test_dataloader())
+    train = next(iter(data.train_dataloader())).clip
+
+    assert tuple(train.frames.shape) == (6, 1, 3, 48, 48)
+    assert tuple(train.waveform.shape) == (6, 1, 12000)
+    assert own.frames.equal(swapped.frames)
+    assert not own.waveform.equal(swapped.waveform)
+
+
+def test_the_reader_finds_the_leaked_clips_and_no_defect(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVLOC_CACHE", str(tmp_path))
+    report = VggSs(VggSsConfig(root=str(root)), Inputs(), seed=0).report
+
+    assert (report.leaked_clips, report.n_expected) == (2, 6)
+    assert len(report.splits["train"]) == 18 + 2 - report.removed_for_leakage
+    assert (report.missing, report.unreadable, report.notes) == ((), {}, ())
+
+
+def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+
+    with pytest.raises(BenchError, match="is not an empty folder; give --root a new one"):
+        write_sample("vggss", tmp_path)
+
+
+def test_too_few_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="--clips 3 is too few; a miniature needs 8 or more"):
+        write_sample("vggss", tmp_path, clips=3)
+
+
+def test_data_without_a_miniature_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no miniature of 'vgss' exists; use one of: vggss"):
+        write_sample("vgss", tmp_path)
