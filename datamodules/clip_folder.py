@@ -9,11 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from rich.console import Console
-from rich.progress import Progress
-
 from datamodules.cache import cache_dir
 from datamodules.media import frame_defect, sound_defect
+from datamodules.progress import progress_bar
 from metrics.errors import BenchError
 
 FRAME_SUFFIXES = (".png", ".jpeg", ".jpg")  # the last one wins where a clip has several
@@ -104,14 +102,11 @@ def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
 
 def _checked(files: Sequence[Path]) -> Iterable[str | None]:
     """The verdicts in order, as they come, with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    with (
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-        ThreadPoolExecutor() as pool,
-    ):
+    with progress_bar("verifying files", len(files)) as advance, ThreadPoolExecutor() as pool:
         try:
-            verdicts = pool.map(_defect, files)
-            yield from progress.track(verdicts, total=len(files), description="verifying files")
+            for verdict in pool.map(_defect, files):
+                advance()
+                yield verdict
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

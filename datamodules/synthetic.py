@@ -13,7 +13,6 @@ Licence: the clips are the output of this program; do with them what you like.
 import hashlib
 import json
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -31,6 +30,7 @@ from torchvision.transforms.v2 import functional as tv
 from datamodules.base import ClipData, DataConfig, DataReport, Split
 from datamodules.cache import build_folder, cache_dir, file_entries, first_difference
 from datamodules.clip import Inputs
+from datamodules.progress import progress_bar
 from datamodules.synthetic_generator import (
     CLASSES,
     GENERATOR,
@@ -209,14 +209,10 @@ def _build(folder: Path, config: SyntheticConfig) -> None:
 
 
 def _write_all(folder: Path, *, config: SyntheticConfig) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     counts = _num_clips(config)
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(f"Making {GENERATOR}, once", total=sum(counts.values()))
+    with progress_bar(f"making {GENERATOR}, once", sum(counts.values())) as advance:
         for split, count in counts.items():
-            _write_split(folder / split, config, count, partial(progress.advance, task))
+            _write_split(folder / split, config, count, advance)
     description = {**_identity(config), "files": file_entries(folder, "*/*.npy")}
     (folder / "spec.json").write_text(json.dumps(description, indent=1) + "\n")
 

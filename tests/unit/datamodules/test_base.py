@@ -1,0 +1,264 @@
+import hashlib
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules.base import ClipData, Split
+from datamodules.clip import Batch, Clip, Inputs
+from datamodules.sampling import Rows
+from metrics.errors import BenchError
+
+Built = Callable[..., ClipData]
+THREE_SEGMENTS = Inputs(image_size=8, num_segments=3, sample_rate_hz=100, segment_seconds=0.5)
+
+
+def passes(loader: DataLoader[Batch], epochs: int = 1) -> list[Batch]:
+    batches = []
+    for epoch in range(epochs):
+        loader.sampler.set_epoch(epoch)
+        batches += list(loader)
+    return batches
+
+
+def tensors_of(batch: Batch) -> list[torch.Tensor]:
+    clips = [clip for clip in (batch.clip, batch.extra) if clip is not None]
+    return [tensor for clip in clips for tensor in clip[:4]]
+
+
+def assert_same(expected: list[Batch], found: list[Batch]) -> None:
+    for one, other in zip(expected, found, strict=True):
+        for left, right in zip(tensors_of(one), tensors_of(other), strict=True):
+            assert left.equal(right)
+
+
+def next_row(rows: Rows, epoch: int, seed: int) -> tuple[Rows, Rows]:
+    return (rows + 1) % 12, (rows + 2) % 12
+
+
+def on_rank(data: ClipData, rank: int, world_size: int) -> ClipData:
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
+    return data
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(tiny_clips: Built):
+    alone = tiny_clips(augmentation="crop_flip_roll", inputs=THREE_SEGMENTS)
+    helped = tiny_clips(augmentation="crop_flip_roll", inputs=THREE_SEGMENTS, num_workers=2)
+    alone.draw = helped.draw = next_row
+
+    assert_same(passes(alone.train_dataloader(), 2), passes(helped.train_dataloader(), 2))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_the_global_batch_does_not_depend_on_the_number_of_devices(
+    tiny_clips: Built, world_size: int
+):
+    def built(rank: int, devices: int) -> list[Batch]:
+        data = tiny_clips(augmentation="crop_flip_roll")
+        data.draw = next_row
+        return passes(on_rank(data, rank, devices).train_dataloader())
+
+    shares = [built(rank, world_size) for rank in range(world_size)]
+
+    for whole, parts in zip(built(0, 1), zip(*shares, strict=True), strict=True):
+        for rank, part in enumerate(parts):
+            for all_rows, own in zip(tensors_of(whole), tensors_of(part), strict=True):
+                assert all_rows[rank::world_size].equal(own)
+
+
+def test_a_batch_holds_the_clips_of_its_rows_as_they_are(tiny_clips: Built):
+    data = tiny_clips()
+
+    (first, *_) = passes(data.train_dataloader())
+
+    assert [(4, 1, 3, 8, 8), (4, 1, 50)] == [first.clip.frames.shape, first.clip.waveform.shape]
+    for place, row in enumerate(first.clip.index.tolist()):
+        assert first.clip.frames[place].equal(data.frames("train", row))
+        assert first.clip.waveform[place].equal(data.waveform("train", row))
+    assert first.extra is None
+    assert first.annotation is None
+
+
+@pytest.mark.parametrize(("segments", "expected"), [(1, 0), (2, 1), (3, 1), (10, 5)])
+def test_the_target_is_the_middle_segment(tiny_clips: Built, segments: int, expected: int):
+    inputs = Inputs(image_size=8, num_segments=segments, sample_rate_hz=100, segment_seconds=0.1)
+
+    (first, *_) = passes(tiny_clips(inputs=inputs).train_dataloader())
+
+    assert first.clip.target.tolist() == [expected] * 4
+
+
+def test_drawn_clips_come_row_by_row_as_frame_and_sound(tiny_clips: Built):
+    data = tiny_clips()
+    data.draw = next_row
+
+    (first, *_) = passes(data.train_dataloader())
+
+    assert first.extra is not None
+    for place, row in enumerate(first.clip.index.tolist()):
+        assert first.extra.frames[place].equal(data.frames("train", (row + 1) % 12))
+        assert first.extra.waveform[place].equal(data.waveform("train", (row + 2) % 12))
+
+
+def clip_of_row(batches: list[Batch], row: int) -> Clip:
+    for batch in batches:
+        places = (batch.clip.index == row).nonzero().flatten().tolist()
+        if places:
+            return Clip(*(tensor[places] for tensor in batch.clip[:4]))
+    raise AssertionError(f"row {row} is in no batch")
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_row(tiny_clips: Built):
+    whole = tiny_clips(augmentation="crop_flip_roll", batch_size=12).train_dataloader()
+    halves = tiny_clips(augmentation="crop_flip_roll", batch_size=6).train_dataloader()
+
+    for row in range(12):
+        one, other = clip_of_row(passes(whole), row), clip_of_row(passes(halves), row)
+        assert one.frames.equal(other.frames)
+        assert one.waveform.equal(other.waveform)
+
+
+@pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 4}])
+def test_another_epoch_or_seed_augments_otherwise(tiny_clips: Built, change: dict[str, int]):
+    def augmented(*, epoch: int = 0, seed: int = 3) -> list[Clip]:
+        data = tiny_clips(augmentation="crop_flip_roll", batch_size=12, seed=seed)
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return [clip_of_row(list(loader), row) for row in range(12)]
+
+    pairs = list(zip(augmented(), augmented(**change), strict=True))
+
+    assert not all(one.frames.equal(other.frames) for one, other in pairs)
+    assert not any(one.waveform.equal(other.waveform) for one, other in pairs)
+
+
+def test_validation_repeats_the_same_batches_without_augmentation(tiny_clips: Built):
+    data = tiny_clips(augmentation="crop_flip_roll", batch_size=2)
+    loader = data.val_dataloader()
+
+    first, second = passes(loader)[:3], passes(loader, 2)[3:]
+
+    assert_same(first, second)
+    for row in range(6):
+        assert clip_of_row(first, row).frames[0].equal(data.frames("val", row))
+
+
+def test_there_is_no_validation_without_validation_clips(tiny_clips: Built):
+    assert tiny_clips(batch_size=7).val_dataloader() == []
+
+
+def test_the_two_test_loaders_differ_in_the_sound_alone(tiny_clips: Built):
+    data = tiny_clips(augmentation="crop_flip_roll", batch_size=2)
+
+    own, swapped = ([batch.clip for batch in loader] for loader in data.test_dataloader())
+
+    heard = {data.waveform("test", row).numpy().tobytes(): row for row in range(5)}
+    for one, other in zip(own, swapped, strict=True):
+        assert one.index.equal(other.index)
+        assert one.frames.equal(other.frames)
+        assert one.index.tolist() == [heard[sound.numpy().tobytes()] for sound in one.waveform]
+        for row, sound in zip(other.index.tolist(), other.waveform, strict=True):
+            assert heard[sound.numpy().tobytes()] % 3 != row % 3
+    assert [row for clip in own for row in clip.index.tolist()] == [0, 1, 2, 3, 4]
+
+
+def test_test_rows_are_shared_by_stride_and_a_device_may_have_none(tiny_clips: Built):
+    rows = []
+    for rank in range(4):
+        data = on_rank(tiny_clips(sizes={"test": 3}), rank, 4)
+        rows.append([row for batch in data.test_dataloader()[0] for row in batch.clip.index])
+
+    assert rows == [[0], [1], [2], []]
+
+
+def test_a_whole_split_can_be_read_on_every_device(tiny_clips: Built):
+    data = on_rank(tiny_clips(), 1, 2)
+
+    rows = [row for batch in data.ordered_loader("train", whole=True) for row in batch.clip.index]
+
+    assert rows == list(range(12))
+
+
+def test_lists_are_loaded_once_and_at_first_use(tiny_clips: Built):
+    data = tiny_clips()
+
+    assert data._loaded is None
+    assert data.report is data.report
+
+
+class Recorder(pl.LightningModule):
+    """Remembers the rows of every step and learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.rows: list[list[int]] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        self.rows.append(batch.clip.index.tolist())
+        return self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_trainer_gives_every_epoch_its_own_order(tiny_clips: Built):
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    recorder = Recorder()
+
+    trainer.fit(recorder, datamodule=tiny_clips())
+
+    loader = tiny_clips().train_dataloader()
+    assert recorder.rows == [batch.clip.index.tolist() for batch in passes(loader, 2)]
+    assert recorder.rows[:3] != recorder.rows[3:]
+
+
+def test_an_unknown_augmentation_is_refused_in_words(tiny_clips: Built):
+    with pytest.raises(BenchError, match=r"data\.augmentation='flip' is unknown; use one of none"):
+        tiny_clips(augmentation="flip")
+
+
+@pytest.mark.parametrize(("split", "word"), [("train", "training"), ("test", "test")])
+def test_an_empty_list_is_refused_in_words(tiny_clips: Built, split: str, word: str):
+    data = tiny_clips(sizes={split: 0})
+
+    with pytest.raises(BenchError, match=rf"the {word} list is empty .* data\.{split}_list"):
+        data.setup("fit")
+
+
+def test_a_test_alone_needs_no_training_list(tiny_clips: Built):
+    tiny_clips(sizes={"train": 0}).setup("test")
+
+
+def test_a_batch_larger_than_the_training_list_is_refused_in_words(tiny_clips: Built):
+    with pytest.raises(BenchError, match=r"has 12 clips, fewer than data\.batch_size=13"):
+        tiny_clips(batch_size=13).train_dataloader()
+
+
+def three_clips() -> Split:
+    return Split("train", ("a", "b", "c"), ("va", "vb", "vc"), ("dog", None, "cat"))
+
+
+def test_the_hash_of_a_list_is_that_of_its_ids_line_by_line():
+    assert three_clips().sha256 == hashlib.sha256(b"a\nb\nc").hexdigest()
+
+
+def test_rows_of_a_list_keep_ids_videos_and_classes_together():
+    expected = Split("train", ("c", "a"), ("vc", "va"), ("cat", "dog"))
+
+    assert expected == three_clips().rows([2, 0])
+    assert len(three_clips().rows(np.array([1]))) == 1
