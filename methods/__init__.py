@@ -1,0 +1,21 @@
+"""Methods by name; importing this package imports none of them."""
+
+METHODS: dict[str, tuple[str, str]] = {
+    "hardpos": (
+        "methods.hardpos:HardPos",
+        "contrastive maps with mined hard positives (Senocak et al. 2022)",
+    ),
+    "lvs_vanilla": (
+        "methods.lvs_vanilla:LvsVanilla",
+        "contrastive maps without a tri-map, the baseline of hardpos (Senocak et al. 2022)",
+    ),
+    "lvs": (
+        "methods.lvs:Lvs",
+        "contrastive maps with the tri-map of hard negatives (Chen et al. 2021)",
+    ),
+    "center": ("methods.floors:Center", "floor: a disc in the middle, cut by each rule"),
+    "mean_box": ("methods.floors:MeanBox", "floor: the mean truth of the other folds"),
+    "full": ("methods.floors:Full", "floor: every pixel"),
+    "random": ("methods.floors:Random", "floor: uniform noise, 100 draws"),
+    "all_objects": ("methods.floors:AllObjects", "floor: every object, sounding or not"),
+}

@@ -1,0 +1,160 @@
+"""The contract of a method, and nothing that two methods could disagree on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from datamodules.base import ClipData
+from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.sampling import Draw
+from metrics.errors import BenchError
+
+M = TypeVar("M", bound="Method")
+Overrides = Mapping[str, object]
+"""Dotted configuration keys and their values."""
+
+
+@dataclass
+class MethodConfig:
+    """Settings ``method.*`` that every method has."""
+
+    image_size: int = 224
+    sample_rate_hz: int = 16000
+    segment_seconds: float = 3.0
+
+
+@dataclass
+class OptimConfig:
+    """Settings ``optim.*``. What stands here is what the optimiser receives."""
+
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # constant | one_cycle
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """Facts that change how a method's number is read."""
+
+    paper: str
+    supervision: str
+    pretraining: str
+    map_range: tuple[float, float] | None
+    floor: bool = False
+
+
+class Stages(Protocol):
+    """What the runner offers a method that needs more than one training run."""
+
+    def fit(self, name: str, method: M) -> M:
+        """The method after its own training run; re-used when its configuration is unchanged."""
+
+    def cached(self, name: str, key: Overrides, build: Callable[[Path], None]) -> Path:
+        """The folder that ``build`` filled; re-used when key and former stages are unchanged."""
+
+    def note(self, name: str, value: float) -> None:
+        """Writes a figure of the preparation into the record."""
+
+
+class Method(pl.LightningModule, ABC):
+    """A sound-source localiser: ``training_step`` to learn, ``localize`` to answer.
+
+    A method never sees ground truth, thresholds, upsampling or normalisation.
+    A subclass builds its modules after ``super().__init__``, which seeds torch.
+    ``recipe`` maps a data set (or ``*``) to the settings of the method's paper;
+    ``presets`` maps a preset to its settings.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    card: ClassVar[MethodCard]
+    recipe: ClassVar[Mapping[str, Overrides]] = {}
+    presets: ClassVar[Mapping[str, Overrides]] = {}
+    draw: Draw | None = None  # rows -> rows of further frames and sounds, for Batch.extra
+
+    def __init__(self, config: MethodConfig, optim: OptimConfig, *, seed: int) -> None:
+        super().__init__()
+        if optim.schedule not in ("constant", "one_cycle"):
+            raise BenchError(
+                f"optim.schedule={optim.schedule!r} is unknown; use constant or one_cycle"
+            )
+        self.config, self.optim, self.seed = config, optim, seed
+        torch.manual_seed(seed)  # subclasses build next: weights are a function of the seed
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the datamodule must deliver."""
+        return Inputs(
+            image_size=self.config.image_size,
+            sample_rate_hz=self.config.sample_rate_hz,
+            segment_seconds=self.config.segment_seconds,
+        )
+
+    def check(self, data: ClipData) -> None:
+        """Raises BenchError where the settings cannot train on these data; called first of all."""
+
+    def prepare(self, stages: Stages, data: ClipData) -> None:
+        """Work before the training proper, such as a first stage; nothing by default."""
+
+    def figures(self) -> dict[str, float]:
+        """Figures of the training for the record's notes; none by default."""
+        return {}
+
+    @abstractmethod
+    def localize(self, clip: Clip) -> Localization:
+        """Raw map and confidence of each clip's target segment."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """Loss of a batch, scaled so that the mean over devices is that of the global batch."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one step; a loss that is not finite ends the run in words."""
+        loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise BenchError(
+                f"the training loss became {loss.item()} in epoch {self.current_epoch}; "
+                f"lower optim.lr (now {self.optim.lr})"
+            )
+        self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True,
+                 sync_dist=True, batch_size=len(batch.clip.index))  # fmt: skip
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs the loss of held-out training clips."""
+        self.log("val_loss", self.loss(batch), prog_bar=True, sync_dist=True,
+                 batch_size=len(batch.clip.index))  # fmt: skip
+
+    def test_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> Localization:
+        """The answer; the evaluator collects it."""
+        return self.localize(batch.clip)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seeds dropout by (seed, epoch), so that a resumed run draws what an unbroken one does.
+
+        At an epoch's first batch, not at its start: loaders draw in between, and not equally often.
+        """
+        if batch_idx == 0:
+            torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with a constant rate or one cycle over the whole run."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(
+            trained, lr=self.optim.lr, weight_decay=self.optim.weight_decay
+        )
+        if self.optim.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.optim.lr, total_steps=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": cycle, "interval": "step"},
+        }

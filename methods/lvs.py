@@ -1,0 +1,97 @@
+"""`lvs`: Localizing Visual Sounds the Hard Way (Chen et al. 2021), as its code has it.
+
+Source: https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way, model.py:17-79 at 8fe8cbb.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datamodules.base import ClipData
+from datamodules.clip import Batch, Clip, Localization
+from methods.base import Method, MethodCard, OptimConfig
+from methods.global_norm import gathered, own_rows
+from methods.lvs_vanilla import RECIPE, SMALL, cosine_localization, require_other_clips
+from methods.response import masked_mean, response_maps, soft_mask
+from methods.two_stream import TwoStream, TwoStreamConfig
+
+EPSILON_NEGATIVE = 0.4  # LVS code, model.py at 8fe8cbb: below it a cell is background
+LITERAL_DIAGONAL = -99.0  # the code multiplies its diagonal by 1 - 100, it does not mask it
+
+
+@dataclass
+class LvsConfig(TwoStreamConfig):
+    """Settings of `lvs`."""
+
+    temperature: float = 0.07  # LVS code
+    paper_literal: bool = False  # true: temperature 1, and the diagonal stays, times -99
+
+
+class Lvs(Method):
+    """Image i against all sounds of the global batch, and against its own background."""
+
+    Config = LvsConfig
+    card = MethodCard(
+        paper="Chen et al. 2021",
+        supervision="none",
+        pretraining="vision: ImageNet where weights are given",
+        map_range=(-1.0, 1.0),
+    )
+    recipe: ClassVar = RECIPE
+    presets: ClassVar = {"small": SMALL}
+
+    def __init__(self, config: LvsConfig, optim: OptimConfig, *, seed: int) -> None:
+        super().__init__(config, optim, seed=seed)
+        self.streams = TwoStream(config)
+
+    def check(self, data: ClipData) -> None:
+        """Raises BenchError where a batch would hold no negative."""
+        require_other_clips(data.config.batch_size)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean over the batch of the tri-map contrastive loss."""
+        config = cast("LvsConfig", self.config)
+        visual, sound = self.streams(batch.clip)
+        alpha = response_maps(gathered(sound), visual).transpose(0, 1)  # (B / W images, B, h, w)
+        return trimap_rows(
+            alpha,
+            own_rows(alpha.shape[1]).to(alpha.device),
+            temperature=1.0 if config.paper_literal else config.temperature,
+            keep_diagonal=config.paper_literal,
+        ).mean()
+
+    def localize(self, clip: Clip) -> Localization:
+        """The cosine map of a clip's sound on its frame; confidence is its maximum."""
+        return cosine_localization(self.streams, clip)
+
+
+def trimap_rows(
+    alpha: Tensor, own: Tensor, *, temperature: float, keep_diagonal: bool = False
+) -> Tensor:
+    """Contrastive loss of every image against all sounds and its own background.
+
+    The code multiplies the positive's place among the negatives by -99 and so keeps it in the
+    denominator; here it is masked, unless ``keep_diagonal``.
+
+    Args:
+        alpha: ``(N, M, h, w)`` cosine maps of M sounds on N images.
+        own: ``(N,)`` int64, each image's own sound.
+        temperature: divides all exponents.
+        keep_diagonal: the code's way.
+
+    Returns:
+        ``(N,)``.
+    """
+    rows = torch.arange(len(own), device=alpha.device)
+    base = alpha[rows, own]  # (N, h, w)
+    positive = masked_mean(base, soft_mask(base))
+    background = masked_mean(base, 1 - soft_mask(base, epsilon=EPSILON_NEGATIVE))
+    others = masked_mean(alpha, soft_mask(alpha))  # (N, M)
+    is_own = F.one_hot(own, alpha.shape[1]).bool()
+    kept = others * LITERAL_DIAGONAL if keep_diagonal else torch.full_like(others, -torch.inf)
+    others = torch.where(is_own, kept, others)
+    logits = torch.cat([positive[:, None], others, background[:, None]], 1) / temperature
+    return logits.logsumexp(1) - logits[:, 0]

@@ -1,0 +1,124 @@
+"""`lvs_vanilla`: LVS without its tri-map, the baseline of Senocak et al. 2022 (Eq. 1-3, 5-6)."""
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datamodules.base import ClipData
+from datamodules.clip import Batch, Clip, Localization
+from methods.base import Method, MethodCard, OptimConfig
+from methods.global_norm import gathered, own_rows
+from methods.response import (
+    contrastive_rows,
+    masked_mean,
+    paired_maps,
+    pooled_negatives,
+    response_maps,
+    soft_mask,
+)
+from methods.two_stream import TwoStream, TwoStreamConfig
+from metrics.errors import BenchError
+
+
+@dataclass
+class ContrastiveConfig(TwoStreamConfig):
+    """Settings of the contrastive objective shared by `lvs_vanilla` and `hardpos`."""
+
+    temperature: float = 0.07  # LVS code; the paper prints none, which is 1
+    negative_pool: str = "mean"  # mean (Eq. 5 as printed) | masked (LVS code)
+
+
+SMALL = {
+    "method.backbone": "small",
+    "method.image_size": 64,
+    "method.segment_seconds": 1.0,
+    "optim.lr": 2e-3,
+    "optim.schedule": "one_cycle",
+    "data.batch_size": 64,
+    "data.augmentation": "crop_flip_roll",
+    "trainer.max_epochs": 6,
+}
+"""What two CPU cores can train in a minute or two; measured on `synthetic`."""
+
+RECIPE = {
+    "*": {"trainer.max_epochs": 20},  # not given in the paper; EZ-VSL's for 144k clips
+}
+
+
+class LvsVanilla(Method):
+    """Sound i against all images of the global batch; the masked mean of its own map on top."""
+
+    Config = ContrastiveConfig
+    card = MethodCard(
+        paper="Senocak et al. 2022 (Vanilla-LVS); Chen et al. 2021",
+        supervision="none",
+        pretraining="vision: ImageNet where weights are given",
+        map_range=(-1.0, 1.0),
+    )
+    recipe: ClassVar = RECIPE
+    presets: ClassVar = {"small": {**SMALL, "method.negative_pool": "masked"}}
+
+    def __init__(self, config: ContrastiveConfig, optim: OptimConfig, *, seed: int) -> None:
+        super().__init__(config, optim, seed=seed)
+        require_known_pool(config.negative_pool)
+        self.streams = TwoStream(config)
+
+    def check(self, data: ClipData) -> None:
+        """Raises BenchError where a batch would hold no negative."""
+        require_other_clips(data.config.batch_size)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean over the batch of -log(P / (P + N)) (Eq. 6)."""
+        config = cast("ContrastiveConfig", self.config)
+        visual, sound = self.streams(batch.clip)
+        return vanilla_rows(sound, visual, config).mean()
+
+    def localize(self, clip: Clip) -> Localization:
+        """The cosine map of a clip's sound on its frame; confidence is its maximum."""
+        return cosine_localization(self.streams, clip)
+
+
+def vanilla_rows(sound: Tensor, visual: Tensor, config: ContrastiveConfig) -> Tensor:
+    """Contrastive loss of every own sound against all images of the global batch (Eq. 5-6).
+
+    Args:
+        sound: ``(b, D)`` of this process.
+        visual: ``(b, D, h, w)`` of this process.
+        config: temperature and pooling of the negatives.
+
+    Returns:
+        ``(b,)``; its mean over devices is the mean over the global batch.
+    """
+    alpha = response_maps(sound, gathered(visual))  # (b, B, h, w)
+    own = own_rows(alpha.shape[1]).to(alpha.device)
+    base = alpha[torch.arange(len(own)), own]  # (b, h, w)
+    positive = masked_mean(base, soft_mask(base))
+    negative = pooled_negatives(alpha, config.negative_pool)
+    is_negative = ~F.one_hot(own, alpha.shape[1]).bool()
+    scale = config.temperature
+    return contrastive_rows(positive[:, None] / scale, negative / scale, is_negative)
+
+
+def cosine_localization(streams: TwoStream, clip: Clip) -> Localization:
+    """Answer of the whole LVS family: the map alpha_ii and its maximum."""
+    visual, sound = streams(clip)
+    heatmap = paired_maps(sound, visual)
+    return Localization(heatmap, heatmap.flatten(1).amax(1))
+
+
+def require_known_pool(pool: str) -> None:
+    """Raises BenchError unless ``method.negative_pool`` is known."""
+    if pool not in ("mean", "masked"):
+        raise BenchError(f"method.negative_pool={pool!r} is unknown; use mean or masked")
+
+
+def require_other_clips(batch_size: int) -> None:
+    """Raises BenchError where a global batch holds no negative at all."""
+    if batch_size < 2:
+        raise BenchError(
+            f"data.batch_size={batch_size}: a contrastive loss needs at least 2 clips in the "
+            "global batch; set data.batch_size to 2 or more"
+        )

@@ -1,0 +1,96 @@
+"""Audio-visual response maps and what the LVS family computes from them: pure functions.
+
+First index sound, second image, as in Senocak et al. 2022.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EPSILON = 0.65  # Senocak et al. 2022, 3.2; LVS code model.py at 8fe8cbb
+TAU = 0.03  # the same places
+SMALLEST_AREA = 1e-8  # not given in the paper; all cosines far below EPSILON would give 0/0
+
+
+def response_maps(sound: Tensor, visual: Tensor) -> Tensor:
+    """Cosine map of every sound on every image (Senocak et al. 2022, Eq. 2).
+
+    Args:
+        sound: ``(M, D)``.
+        visual: ``(N, D, h, w)``.
+
+    Returns:
+        ``(M, N, h, w)`` in [-1, 1].
+
+    >>> response_maps(torch.tensor([[1.0, 0.0]]), torch.tensor([[[[3.0]], [[4.0]]]])).item()
+    0.6000000238418579
+    """
+    sound = F.normalize(sound, dim=1)
+    visual = F.normalize(visual, dim=1)
+    return torch.einsum("md,ndhw->mnhw", sound, visual)
+
+
+def paired_maps(sound: Tensor, visual: Tensor) -> Tensor:
+    """Cosine map of sound i on image i.
+
+    Args:
+        sound: ``(B, D)``.
+        visual: ``(B, D, h, w)``.
+
+    Returns:
+        ``(B, h, w)`` in [-1, 1].
+    """
+    sound = F.normalize(sound, dim=1)
+    visual = F.normalize(visual, dim=1)
+    return torch.einsum("bd,bdhw->bhw", sound, visual)
+
+
+def soft_mask(alpha: Tensor, epsilon: float = EPSILON, tau: float = TAU) -> Tensor:
+    """Pseudo ground truth m = sigmoid((alpha - epsilon) / tau) (Eq. 3); gradients flow through."""
+    return torch.sigmoid((alpha - epsilon) / tau)
+
+
+def masked_mean(alpha: Tensor, mask: Tensor) -> Tensor:
+    """Mean of a map inside a soft mask, <m, alpha> / |m| (Eq. 5).
+
+    Args:
+        alpha: ``(..., h, w)``.
+        mask: ``(..., h, w)`` in [0, 1].
+
+    Returns:
+        ``(...)``. An all-zero mask gives 0.
+    """
+    return (mask * alpha).sum((-2, -1)) / mask.sum((-2, -1)).clamp_min(SMALLEST_AREA)
+
+
+def pooled_negatives(alpha: Tensor, pool: str) -> Tensor:
+    """One value per negative map: ``mean`` (Eq. 5 as printed) or ``masked`` (LVS code).
+
+    Args:
+        alpha: ``(..., h, w)``.
+        pool: ``mean`` or ``masked``.
+
+    Returns:
+        ``(...)``.
+    """
+    return alpha.mean((-2, -1)) if pool == "mean" else masked_mean(alpha, soft_mask(alpha))
+
+
+def contrastive_rows(positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:
+    """-log(P / (P + N)) of every row, P and N sums of exponentials (Eq. 6).
+
+    Args:
+        positives: ``(B, P)`` exponents.
+        negatives: ``(B, L)`` exponents.
+        is_negative: ``(B, L)`` bool; the others do not count.
+
+    Returns:
+        ``(B,)``, at least 0. A row without negatives gives 0 and no gradient.
+
+    >>> contrastive_rows(torch.zeros(1, 1), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool))
+    tensor([1.3863])
+    """
+    positive = positives.logsumexp(1)
+    negatives = negatives.masked_fill(~is_negative, -torch.inf)
+    both = torch.cat([positives, negatives], 1).logsumexp(1)
+    return both - positive

@@ -1,0 +1,121 @@
+"""The two streams of the LVS family: a frame to a map of vectors, a sound to one vector."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from datamodules.clip import Clip
+from methods.base import MethodConfig
+from methods.frontends import LogMel, LogSpectrogram, NormalizedFrames
+from methods.global_norm import ZeroMean, with_global_statistics
+from metrics.errors import BenchError
+
+
+@dataclass
+class TwoStreamConfig(MethodConfig):
+    """Settings of both streams."""
+
+    backbone: str = "resnet18"  # resnet18 | small
+    pretrained: str | None = None  # vision weights: a file, a timm hub name, or null
+
+
+class TwoStream(nn.Module):
+    """Frames to ``V`` ``(B, D, h, w)`` and sounds to ``A`` ``(B, D)`` (Senocak et al. 2022, Eq. 1).
+
+    ``resnet18``: both ResNet-18 with the last stage at stride 1, so 224 px give 14 x 14 cells and
+    D = 512; the sound is max-pooled over its spectrogram (LVS ``model.py:17-79`` at 8fe8cbb).
+    ``small``: four convolutions at stride 8 on a log-mel, D = 128, for two CPU cores.
+    Streams without pretrained weights end in ``ZeroMean``.
+    """
+
+    def __init__(self, config: TwoStreamConfig) -> None:
+        super().__init__()
+        self.normalized = NormalizedFrames()
+        if config.backbone == "small":
+            if config.pretrained is not None:
+                raise BenchError("method.pretrained has no meaning with method.backbone=small")
+            self.spectrogram: nn.Module = LogMel(config.sample_rate_hz)
+            self.visual, self.audio = small_visual(), small_audio()
+        elif config.backbone == "resnet18":
+            self.spectrogram = LogSpectrogram(config.sample_rate_hz, config.segment_seconds)
+            self.visual = resnet18_map(3, pretrained=config.pretrained)
+            self.audio = nn.Sequential(
+                resnet18_map(1), nn.AdaptiveMaxPool2d(1), nn.Flatten(), ZeroMean(512)
+            )
+        else:
+            raise BenchError(
+                f"method.backbone={config.backbone!r} is unknown; use resnet18 or small"
+            )
+
+    def forward(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """``V`` ``(B, D, h, w)`` and ``A`` ``(B, D)`` of each clip's target segment."""
+        rows = torch.arange(len(clip.target), device=clip.target.device)
+        frames = clip.frames[rows, clip.target]  # (B, 3, H, W)
+        waveform = clip.waveform[rows, clip.target]  # (B, S)
+        visual = self.normalized(frames).contiguous(memory_format=torch.channels_last)
+        return self.visual(visual), self.audio(self.spectrogram(waveform))
+
+
+def resnet18_map(channels: int, *, pretrained: str | None = None) -> nn.Module:
+    """ResNet-18 up to its last map, stride 16, ``(B, channels, H, W) -> (B, 512, H/16, W/16)``.
+
+    Raises:
+        BenchError: ``pretrained`` cannot be found, or is of another network.
+    """
+    net = torchvision.models.resnet18(weights=None)
+    if pretrained is not None:
+        _load_vision(net, pretrained)
+    if channels != 3:
+        net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    net.layer4[0].conv1.stride = net.layer4[0].downsample[0].stride = (1, 1)
+    stages = [net.conv1, net.bn1, net.relu, net.maxpool]
+    stages += [net.layer1, net.layer2, net.layer3, net.layer4]
+    if channels == 3 and pretrained is None:
+        stages.append(ZeroMean(512))
+    return with_global_statistics(nn.Sequential(*stages))
+
+
+def _load_vision(net: nn.Module, pretrained: str) -> None:
+    try:
+        if Path(pretrained).exists():
+            state = torch.load(pretrained, map_location="cpu", weights_only=True)
+        else:
+            state = timm.create_model(pretrained, pretrained=True).state_dict()
+        net.load_state_dict(state)
+    except Exception as error:  # torch, timm and the hub raise many types for one user mistake
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BenchError(
+            f"method.pretrained={pretrained!r} is no file of ResNet-18 weights and no timm model "
+            f"that can be had here ({reason}); give the path of a torchvision or timm resnet18 "
+            "state dict, or method.pretrained=null to train from random weights"
+        ) from error
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:
+    """Convolution, batch statistics and ReLU; edges are repeated, so that a frame has no rim."""
+    padding = 1 if size > 1 else 0
+    layer = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False, padding_mode="replicate")
+    return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def small_visual() -> nn.Module:
+    """3-24-48-96-128 channels at stride 8, ``(B, 3, H, W) -> (B, 128, H/8, W/8)``.
+
+    Size 4, stride 2, padding 1 keeps cell i centred on pixel 8i + 3.5; size 3 would shift it.
+    A cell sees 22 pixels, about an object of `synthetic`: a wider view blurs the map.
+    """
+    layers = _convolution(3, 24, 4, 2) + _convolution(24, 48, 4, 2) + _convolution(48, 96, 4, 2)
+    layers += _convolution(96, 128, 1, 1)
+    return with_global_statistics(nn.Sequential(*layers, nn.Conv2d(128, 128, 1), ZeroMean(128)))
+
+
+def small_audio() -> nn.Module:
+    """Log-mel ``(B, 1, 32, frames)`` to ``(B, 128)``, averaged over time but not over pitch."""
+    layers = _convolution(1, 16, 3, 1) + _convolution(16, 32, 4, 2) + _convolution(32, 64, 4, 2)
+    pooled = [nn.AdaptiveAvgPool2d((8, 1)), nn.Flatten(), nn.Linear(64 * 8, 128), ZeroMean(128)]
+    return with_global_statistics(nn.Sequential(*layers, *pooled))
