@@ -1,0 +1,272 @@
+"""The command `bench`. Heavy modules are imported by the verb that needs them."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from metrics.errors import BenchError
+
+if TYPE_CHECKING:
+    from benchmark.config import RunConfig
+
+DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED, STOPPED = 0, 1, 2, 3, 75
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code.
+
+    0 done, 1 a check says no, 2 the user must change something, 3 it failed, 75 it was stopped
+    and the same command goes on.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [word for word in rest if word.startswith("-")]
+    if unknown:
+        parser.error(f"unknown option {unknown[0]}; see bench {options.verb or ''} --help")
+    if options.verb is None:
+        parser.print_help()
+        return DONE
+    if rest and not options.takes_settings:
+        parser.error(f"bench {options.verb} does not understand {rest[0]!r}")
+    options.overrides = rest
+    _quiet_lightning()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        verb: Callable[[argparse.Namespace], int] = options.function
+        return verb(options)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return USER_MUST_CHANGE
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> None:
+    print("bench: stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+    raise SystemExit(STOPPED)
+
+
+def _quiet_lightning() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for name in ("lightning.pytorch", "pytorch_lightning", "lightning_fabric", "faiss"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.*|.*isinstance\(treespec.*")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench", description="Audio-visual sound source localisation, measured."
+    )
+    parser.add_argument("--version", action="version", version=version("avloc-bench"))
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    _add_run(verbs)
+    _add_show(verbs)
+    _add_list(verbs)
+    _add_sample_data(verbs)
+    _add_add(verbs)
+    _add_leaderboard(verbs)
+    return parser
+
+
+Verbs = argparse._SubParsersAction  # the type of argparse's own making
+
+
+def _verb(
+    verbs: "Verbs[argparse.ArgumentParser]",
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    summary: str,
+    *,
+    takes_settings: bool = False,
+) -> argparse.ArgumentParser:
+    usage = f"bench {name} [OPTION ...] [key=value ...]" if takes_settings else None
+    parser = verbs.add_parser(name, help=summary, description=summary, usage=usage,
+                              allow_abbrev=False)  # fmt: skip
+    parser.set_defaults(function=function, takes_settings=takes_settings)
+    return parser
+
+
+def _add_composition(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", required=True, metavar="M", help="see bench list methods")
+    parser.add_argument("--data", required=True, metavar="D", help="see bench list data")
+    parser.add_argument("--preset", metavar="P", help="named settings; small on synthetic")
+    parser.add_argument("--config", action="append", default=[], type=Path, metavar="F",
+                        help="YAML file of settings; may be given several times")  # fmt: skip
+    parser.add_argument("--seed", type=int, metavar="S", help="of weights, order and draws")
+    parser.add_argument("--limit", type=int, metavar="N",
+                        help="use N clips of each split; never ranked")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true",
+                        help="one epoch on a few clips; never ranked")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def _composed(options: argparse.Namespace, seed: int | None) -> "RunConfig":
+    from benchmark.config import compose
+
+    return compose(
+        options.method,
+        options.data,
+        overrides=options.overrides,
+        files=options.config,
+        preset=options.preset,
+        seed=seed,
+        limit=options.limit,
+        dry_run=options.dry_run,
+    )
+
+
+def _add_run(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "train, test, write a record, print the table"
+    parser = _verb(verbs, "run", _run, summary, takes_settings=True)
+    _add_composition(parser)
+    parser.add_argument("--seeds", type=int, metavar="N", help="run N seeds, from --seed upwards")
+    parser.add_argument("--fresh", action="store_true",
+                        help="start anew, whatever run of this configuration there is")  # fmt: skip
+
+
+def _run(options: argparse.Namespace) -> int:
+    first = _composed(options, options.seed)
+    if options.seeds is not None and options.seeds < 1:
+        raise BenchError(f"--seeds must be at least 1, got {options.seeds}")
+    if options.limit is not None:
+        print(f"bench: --limit {options.limit}: this run will not be ranked", file=sys.stderr)
+    from benchmark.records import is_ranked
+    from benchmark.runner import run
+
+    for seed in range(first.seed, first.seed + (options.seeds or 1)):
+        config = first if seed == first.seed else _composed(options, seed)
+        finished = run(config, dry_run=options.dry_run, fresh=options.fresh)
+        if options.json:
+            print(json.dumps(finished.record.to_dict(), sort_keys=True))
+            continue
+        _print_table(finished.record)
+        if finished.reused:
+            print("This run was finished before; --fresh starts it anew.")
+        print(f"Record:   {finished.folder / 'record.json'}")
+        if (finished.folder / "samples.png").exists():
+            print(f"Pictures: {finished.folder / 'samples.png'}")
+        if is_ranked(finished.record)[0]:
+            print(f"Accept it into the leaderboard: bench add {finished.folder}")
+    return DONE
+
+
+def _print_table(record: object) -> None:
+    from rich.console import Console
+
+    from benchmark.tables import run_table
+
+    width = None if sys.stdout.isatty() else 120
+    Console(width=width).print(run_table(record))  # type: ignore[arg-type]
+
+
+def _add_show(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "print the resolved settings, each with the layer it comes from"
+    _add_composition(_verb(verbs, "show", _show, summary, takes_settings=True))
+
+
+def _show(options: argparse.Namespace) -> int:
+    config = _composed(options, options.seed)
+    if options.json:
+        rows = {key: {"value": config.values[key], "layer": config.layers[key]}
+                for key in config.values}  # fmt: skip
+        print(json.dumps(rows, sort_keys=True))
+        return DONE
+    for key, value in config.values.items():
+        shown = value if isinstance(value, str) else json.dumps(value)
+        print(f"{key} = {shown}  ({config.layers[key]})")
+    return DONE
+
+
+def _add_list(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "list", _list, "print registered names")
+    parser.add_argument("kind", choices=("methods", "data", "protocols"))
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
+    from metrics.protocols import PROTOCOLS
+
+    if options.kind == "protocols":
+        rows = [(name, protocol.summary) for name, protocol in PROTOCOLS.items()]
+    else:
+        registry = METHOD_REGISTRY if options.kind == "methods" else DATA_REGISTRY
+        rows = [(entry.name, entry.summary) for entry in registry.names().values()]
+    if options.json:
+        print(json.dumps([{"name": name, "summary": summary} for name, summary in rows]))
+        return DONE
+    width = max(len(name) for name, _ in rows)
+    for name, summary in rows:
+        print(f"{name:<{width}}  {summary}")
+    return DONE
+
+
+def _add_sample_data(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "sample-data", _sample_data,
+                   "write a miniature of a data set in its own layout")  # fmt: skip
+    parser.add_argument("name", metavar="D", help="data set, such as vggss")
+    parser.add_argument("--root", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--clips", type=int, default=240, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _sample_data(options: argparse.Namespace) -> int:
+    from datamodules.sample_data import write_sample
+
+    written = write_sample(options.name, options.root, clips=options.clips, seed=options.seed)
+    print(written)
+    return DONE
+
+
+def _add_add(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "add", _add, "accept a run's record into the results")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+
+
+def _add(options: argparse.Namespace) -> int:
+    from benchmark.records import add_record
+
+    accepted = add_record(options.run, options.results)
+    for warning in accepted.warnings:
+        print(f"bench: {warning}", file=sys.stderr)
+    print(f"{accepted.path}\nNow regenerate the leaderboard: bench leaderboard")
+    return DONE
+
+
+def _add_leaderboard(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "leaderboard", _leaderboard, "regenerate leaderboard.md from records")
+    parser.add_argument("--check", action="store_true", help="exit 1 when the page is stale")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--page", type=Path, default=Path("leaderboard.md"), metavar="FILE")
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from benchmark.leaderboard import is_current, write_leaderboard
+
+    if not options.check:
+        write_leaderboard(options.results, options.page)
+        print(options.page)
+        return DONE
+    if is_current(options.results, options.page):
+        print(f"{options.page} is current")
+        return DONE
+    print(f"bench: {options.page} is stale; run bench leaderboard", file=sys.stderr)
+    return CHECK_SAYS_NO
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,340 @@
+"""One read-only configuration per run, and where each of its values comes from.
+
+Precedence: defaults < recipe of (method, data) < preset < --config files < command line.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.records import NOT_IN_HASH
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, did_you_mean
+from datamodules.base import ClipData, DataConfig
+from methods.base import Method, MethodConfig, OptimConfig
+from metrics.errors import BenchError
+
+OVERRIDE = re.compile(r"^[A-Za-z_][\w.]*=")
+DEFAULT_PRESETS = {"synthetic": "small"}
+DRY_RUN_CLIPS = 32
+LOWEST = {
+    "seed": 0,
+    "method.image_size": 16,
+    "method.sample_rate_hz": 4000,
+    "method.segment_seconds": 0.1,
+    "data.batch_size": 1,
+    "data.num_workers": 0,
+    "data.limit": 1,
+    "optim.weight_decay": 0,
+    "trainer.max_epochs": 1,
+}
+"""Smallest values that have a meaning; below, some library would fail in words of its own."""
+
+
+@dataclass
+class TrainerConfig:
+    """Settings ``trainer.*``, handed to Lightning."""
+
+    max_epochs: int = 20
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    select: str = "last"  # last | val_loss (lowest loss on data.val_fraction)
+
+
+@dataclass
+class LoggingConfig:
+    """Settings ``logging.*``; none of them changes a score."""
+
+    runs: str = "runs"  # folder of the run folders
+    wandb: bool = False  # offline without a key; the record never depends on it
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The composed configuration of one run."""
+
+    method_name: str
+    data_name: str
+    preset: str | None
+    seed: int
+    method: MethodConfig
+    data: DataConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    logging: LoggingConfig
+    values: Mapping[str, Any]  # every dotted key
+    layers: Mapping[str, str]  # dotted key -> layer its value comes from
+    overrides: tuple[str, ...] = field(default=())
+
+    def identity(self) -> dict[str, Any]:
+        """What can change a score: names and values without devices, workers, logging, paths."""
+        kept = {key: self.values[key] for key in self.values if not NOT_IN_HASH.fullmatch(key)}
+        return {"method": self.method_name, "data": self.data_name, "values": kept}
+
+    def tree(self) -> dict[str, Any]:
+        """The values as a nested dict."""
+        return nested(self.values)
+
+
+def compose(
+    method_name: str,
+    data_name: str,
+    *,
+    overrides: Sequence[str] = (),
+    files: Sequence[Path] = (),
+    preset: str | None = None,
+    seed: int | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+) -> RunConfig:
+    """The configuration of one run.
+
+    Args:
+        method_name: registered method.
+        data_name: registered data set.
+        overrides: ``key=value`` of the command line, taken last.
+        files: YAML files, later ones win.
+        preset: named settings of the method; ``small`` by default on ``synthetic``.
+        seed: of ``--seed``.
+        limit: of ``--limit``; lowers a batch that so few clips cannot fill, as a layer.
+        dry_run: of ``--dry-run``; one epoch, and at most ``DRY_RUN_CLIPS`` clips of each split.
+
+    Raises:
+        BenchError: unknown name, preset or key, or a value of the wrong type.
+    """
+    method: type[Method] = METHOD_REGISTRY.load(method_name, Method)  # type: ignore[type-abstract]
+    data: type[ClipData] = DATA_REGISTRY.load(data_name, ClipData)  # type: ignore[type-abstract]
+    schema = OmegaConf.create(
+        {
+            "seed": 0,
+            "method": OmegaConf.structured(method.Config),
+            "data": OmegaConf.structured(data.Config),
+            "optim": OmegaConf.structured(OptimConfig),
+            "trainer": OmegaConf.structured(TrainerConfig),
+            "logging": OmegaConf.structured(LoggingConfig),
+        }
+    )
+    OmegaConf.set_struct(schema, True)
+    kinds = {"seed": int, **_kinds(method, data)}
+    layers = dict.fromkeys(kinds, "defaults")
+    usual = DEFAULT_PRESETS.get(data_name)
+    chosen = preset or (usual if usual in method.presets else None)
+
+    def apply(layer: str, settings: Mapping[str, object]) -> None:
+        for key, value in settings.items():
+            _set(schema, kinds, key, value, layer, f"--method {method_name} --data {data_name}")
+            layers[key] = layer
+
+    apply("recipe", {**method.recipe.get("*", {}), **method.recipe.get(data_name, {})})
+    if chosen is not None:
+        apply(f"preset {chosen}", _preset(method, method_name, chosen))
+    for path in files:
+        apply(str(path), read_settings(path))
+    if dry_run:
+        limit = min(limit or DRY_RUN_CLIPS, DRY_RUN_CLIPS)
+        apply("--dry-run", {"trainer.max_epochs": 1})
+    if limit is not None:
+        if limit < 4:
+            raise BenchError(f"--limit must be at least 4, got {limit}")
+        apply("--limit", {"data.limit": limit})
+    if seed is not None:
+        apply("--seed", {"seed": seed})
+    command_line = split_overrides(overrides)
+    apply("command line", command_line)
+    if limit is not None:
+        batch_size = max(2, min(schema.data.batch_size, limit // 2))
+        if "data.batch_size" not in command_line and batch_size != schema.data.batch_size:
+            apply("--limit", {"data.batch_size": batch_size})
+    OmegaConf.set_readonly(schema, True)
+    return _run_config(schema, method_name, data_name, chosen, kinds, layers, overrides)
+
+
+def _run_config(
+    schema: Any,
+    method_name: str,
+    data_name: str,
+    preset: str | None,
+    kinds: Iterable[str],
+    layers: Mapping[str, str],
+    overrides: Sequence[str],
+) -> RunConfig:
+    trees: dict[str, Any] = {
+        name: OmegaConf.to_object(schema[name])
+        for name in ("method", "data", "optim", "trainer", "logging")
+    }
+    return RunConfig(
+        method_name=method_name,
+        data_name=data_name,
+        preset=preset,
+        seed=schema.seed,
+        values={key: OmegaConf.select(schema, key) for key in kinds},
+        layers=layers,
+        overrides=tuple(overrides),
+        **trees,
+    )
+
+
+def _kinds(method: type[Method], data: type[ClipData]) -> dict[str, Any]:
+    """Type of every dotted key."""
+    groups: dict[str, type] = {
+        "method": method.Config,
+        "data": data.Config,
+        "optim": OptimConfig,
+        "trainer": TrainerConfig,
+        "logging": LoggingConfig,
+    }
+    kinds: dict[str, Any] = {}
+    for group, schema in groups.items():
+        hints = get_type_hints(schema)
+        kinds |= {f"{group}.{item.name}": hints[item.name] for item in fields(schema)}
+    return kinds
+
+
+def _preset(method: type[Method], method_name: str, preset: str) -> Mapping[str, object]:
+    if preset not in method.presets:
+        known = ", ".join(method.presets) or "none"
+        raise BenchError(
+            f"method {method_name!r} has no preset {preset!r} (it has: {known});"
+            f"{did_you_mean(preset, method.presets)} see bench show --method {method_name}"
+        )
+    return method.presets[preset]
+
+
+def _set(
+    schema: Any, kinds: Mapping[str, Any], key: str, value: object, layer: str, names: str
+) -> None:
+    if key not in kinds:
+        raise BenchError(
+            f"unknown setting {key!r} ({layer}).{did_you_mean(key, kinds)} "
+            f"Run bench show {names} to see them all."
+        )
+    try:
+        setting = parsed(value, kinds[key])
+        OmegaConf.update(schema, key, setting)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise BenchError(
+            f"{key}={value} ({layer}): expected {kind_name(kinds[key])}, got {value!r}"
+        ) from error
+    if isinstance(setting, int | float) and setting < LOWEST.get(key, setting):
+        raise BenchError(f"{key}={value} ({layer}): must be at least {LOWEST[key]}")
+    if key == "optim.lr" and not schema.optim.lr > 0:
+        raise BenchError(f"{key}={value} ({layer}): must be above 0")
+
+
+def parsed(value: object, kind: Any) -> object:
+    """A value as its field's type has it; text is read by the type, never guessed.
+
+    A string field keeps the raw text (``0123_456`` stays), a bool takes true or false only,
+    ``null`` is None where the field allows it.
+
+    Raises:
+        ValueError: the text is no value of that type.
+    """
+    options = get_args(kind) or (kind,)
+    if not isinstance(value, str):
+        return value
+    if type(None) in options and value == "null":
+        return None
+    if bool in options:
+        if value not in ("true", "false"):
+            raise ValueError(value)
+        return value == "true"
+    if str in options:
+        return _literal(value)
+    number = float(value) if float in options else int(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
+
+
+def _literal(text: str) -> str:
+    """The text, unless OmegaConf would put something else in its place."""
+    if "${" in text or text == "???":
+        raise ValueError(text)
+    return text
+
+
+def kind_name(kind: Any) -> str:
+    """A type in the words of an error message."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text",
+             type(None): "null"}  # fmt: skip
+    return " or ".join(words.get(option, str(option)) for option in get_args(kind) or (kind,))
+
+
+def split_overrides(overrides: Sequence[str]) -> dict[str, object]:
+    """``key=value`` words as a dict.
+
+    Raises:
+        BenchError: a word is no override, or a key stands twice with different values.
+    """
+    settings: dict[str, object] = {}
+    for word in overrides:
+        if not OVERRIDE.match(word):
+            raise BenchError(
+                f"{word!r} is neither an option nor a setting; settings look like optim.lr=1e-4"
+            )
+        key, _, value = word.partition("=")
+        if settings.get(key, value) != value:
+            raise BenchError(f"{key} is given twice: {settings[key]} and {value}")
+        settings[key] = value
+    return settings
+
+
+def read_settings(path: Path) -> dict[str, object]:
+    """A YAML file as dotted keys with raw text, to be read by each field's type.
+
+    Plain YAML rules would make ``1e-4`` text and ``0123_456`` a number, so scalars are not resolved
+    here.
+
+    Raises:
+        BenchError: the file is missing or is no YAML mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(f"--config {path} cannot be read: {reason}") from error
+    if not isinstance(tree, dict):
+        raise BenchError(f"--config {path} must hold settings such as 'optim: {{lr: 1e-4}}'")
+    return dict(_flat(tree, ""))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a nested dict.
+
+    >>> nested({"seed": 0, "optim.lr": 0.1})
+    {'seed': 0, 'optim': {'lr': 0.1}}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, leaf = key.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[leaf] = value
+    return tree
+
+
+def content_hash(content: object) -> str:
+    """sha256 of plain values, the same for any order of keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,415 @@
+"""One run from its configuration to its record, in the order it happens."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+import benchmark
+from benchmark.config import RunConfig, content_hash, nested
+from benchmark.drawing import SheetSample, contact_sheet, pick_samples
+from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
+from benchmark.floor_cache import cached_floor, cached_floors
+from benchmark.records import (
+    PATHS,
+    Card,
+    Difference,
+    Distribution,
+    Figures,
+    Leakage,
+    ProtocolFigures,
+    Record,
+    Seconds,
+    SplitIdentity,
+    TrainingGaps,
+    environment,
+    git_state,
+    read_record,
+    run_folder_name,
+    write_atomically,
+    write_predictions,
+    write_record,
+    write_scores,
+)
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
+from benchmark.stages import StageRunner, is_first_rank, locked
+from datamodules.base import ClipData
+from methods.base import Method
+from methods.floors import Floor
+from metrics.bootstrap import paired_difference
+from metrics.ceilings import ceiling, skill
+from metrics.errors import BenchError
+from metrics.measurement import predicted_mask
+from metrics.protocols import PROTOCOLS, protocol_named
+from metrics.scoring import Scores, score_maps
+from metrics.truth import Truth
+
+log = logging.getLogger(__name__)
+PROTOCOL = "bench-v1"
+FIELD_PROTOCOLS = tuple(name for name in PROTOCOLS if name != PROTOCOL)
+COSTLY_FLOORS = ("random",)  # 100 draws; beside bench-v1 only, or a short run would wait for them
+CLAIMED = ("ciou@0.5", "pixel_ap", "pointing", "auc")  # metrics with paired differences
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Where a run's results are."""
+
+    record: Record
+    folder: Path
+    reused: bool  # the run had been finished before
+
+
+def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Finished:
+    """Trains, tests, scores and records one run; finishes an unfinished one.
+
+    A run is found again by the hash of its configuration and lists. A finished one is returned as
+    it is.
+
+    Args:
+        config: of :func:`benchmark.config.compose`.
+        dry_run: marks the record, which is then never ranked.
+        fresh: starts a new folder whatever there is.
+
+    Raises:
+        BenchError: the user must change something; no record is written.
+    """
+    started = time.monotonic()
+    method = _method(config)
+    data_class: type[ClipData] = DATA_REGISTRY.load(config.data_name, ClipData)  # type: ignore[type-abstract]
+    data = data_class(config.data, method.inputs, seed=config.seed)
+    data.setup("test" if isinstance(method, Floor) else "fit")
+    method.check(data)
+    _check_selection(config, data)
+    identity = {**config.identity(), "lists": _list_hashes(data), "dry_run": dry_run}
+    config_hash = content_hash(identity)
+    folder, finished = run_folder(config, config_hash, fresh=fresh)
+    if finished:
+        return Finished(read_record(folder / "record.json"), folder, reused=True)
+    with locked(folder, wait=False):
+        if is_first_rank():
+            text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
+            write_atomically(folder / "config.yaml", text.encode())
+        stages = StageRunner(config, data, folder, identity["lists"])
+        tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
+            method, data, stages, folder
+        )  # fmt: skip
+        record = _record(config, config_hash, data, method, stages, tested, folder, dry_run)
+        record = replace(record, seconds=Seconds(
+            train=sum(stages.seconds.values()),
+            test=tested.seconds,
+            total=time.monotonic() - started,
+        ))  # fmt: skip
+        if is_first_rank():
+            write_record(folder, record)
+    return Finished(record, folder, reused=False)
+
+
+def _method(config: RunConfig) -> Method:
+    method_class: type[Method] = METHOD_REGISTRY.load(config.method_name, Method)  # type: ignore[type-abstract]
+    return method_class(config.method, config.optim, seed=config.seed)
+
+
+def _check_selection(config: RunConfig, data: ClipData) -> None:
+    select = config.trainer.select
+    if select not in ("last", "val_loss"):
+        raise BenchError(f"trainer.select={select!r} is unknown; use last or val_loss")
+    held_out = len(data.report.splits.get("val", ()))
+    if select == "val_loss" and held_out < config.data.batch_size:
+        raise BenchError(
+            f"trainer.select=val_loss needs at least one batch of {config.data.batch_size} "
+            f"validation clips and there are {held_out}; set data.val_fraction, such as 0.02"
+        )
+
+
+def _list_hashes(data: ClipData) -> dict[str, str]:
+    return {name: split.sha256 for name, split in data.report.splits.items()}
+
+
+def run_folder(config: RunConfig, config_hash: str, *, fresh: bool) -> tuple[Path, bool]:
+    """The folder of a run, made if there is none, and whether it is finished.
+
+    The newest folder of that configuration is taken; ``fresh`` always makes one.
+    """
+    runs = Path(config.logging.runs)
+    name = f"*-{config.method_name}-{config.data_name}-{config_hash[:8]}"
+    if not fresh:
+        for folder in sorted(runs.glob(name), reverse=True):
+            if folder.is_dir():
+                return folder, (folder / "record.json").exists()
+    folder = runs / run_folder_name(
+        datetime.now(UTC), config.method_name, config.data_name, config_hash
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(
+            f"{folder} cannot be made ({error.strerror}); set logging.runs to a folder that you "
+            "may write to"
+        ) from error
+    return folder, False
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a method answered on the test split, scored under every protocol."""
+
+    scores: Mapping[str, Scores]  # protocol -> scores with own sounds
+    swapped: Scores | None  # bench-v1, other sounds, the same thresholds
+    own: Answers | None  # None for a floor, which is stored as a rule
+    other: Answers | None
+    seconds: float
+
+
+def _floor_result(method: Floor, data: ClipData) -> Tested:
+    started = time.monotonic()
+    truth = data.truth()
+    scores = {protocol: cached_floor(method.rule, truth, protocol) for protocol in PROTOCOLS}
+    return Tested(scores, None, None, None, time.monotonic() - started)
+
+
+def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) -> Tested:
+    method.prepare(stages, data)
+    stages.train(method, folder / "training", title="training")
+    for name, figure in method.figures().items():
+        stages.note(name, figure)
+    started = time.monotonic()
+    collector = AnswerCollector()
+    stages.tester(collector).test(method, datamodule=data, verbose=False)
+    test = data.report.splits["test"]
+    own = collector.answers(OWN_SOUND, len(test))
+    other = collector.answers(SWAPPED_SOUND, len(test))
+    truth = data.truth()
+    scores = {
+        protocol: score_maps([test.ids[row] for row in own.rows], own.heatmap, truth, protocol)
+        for protocol in PROTOCOLS
+    }
+    swapped = score_maps(
+        [test.ids[row] for row in other.rows],
+        other.heatmap,
+        truth,
+        PROTOCOL,
+        thresholds=scores[PROTOCOL].thresholds,
+    )
+    return Tested(scores, swapped, own, other, time.monotonic() - started)
+
+
+def _record(
+    config: RunConfig,
+    config_hash: str,
+    data: ClipData,
+    method: Method,
+    stages: StageRunner,
+    tested: Tested,
+    folder: Path,
+    dry_run: bool,
+) -> Record:
+    report, truth, scores = data.report, data.truth(), tested.scores[PROTOCOL]
+    floors = cached_floors(truth, PROTOCOL)
+    reasons = _reasons(config, data, scores, dry_run=dry_run)
+    metrics, ci95 = dict(scores.metrics), dict(scores.ci95)
+    if tested.swapped is not None:
+        for key in CLAIMED:
+            if key in tested.swapped.metrics:
+                metrics[f"swap_{key}"] = tested.swapped.metrics[key]
+                ci95[f"swap_{key}"] = tested.swapped.ci95[key]
+    top = ceiling(truth, PROTOCOL)
+    is_floor = isinstance(method, Floor)
+    return Record(
+        id=folder.name,
+        status="dry-run" if dry_run else "partial" if reasons else "complete",
+        reasons=reasons,
+        method=config.method_name,
+        distribution=_distribution(config.method_name),
+        card=Card(**asdict(method.card)),
+        data=config.data_name,
+        splits={
+            name: SplitIdentity(split.name, len(split), split.sha256)
+            for name, split in report.splits.items()
+        },
+        n=scores.n,
+        n_expected=report.n_expected,
+        missing=report.missing,
+        unreadable=report.unreadable,
+        excluded=scores.excluded,
+        train=TrainingGaps(report.train_missing, report.train_unreadable),
+        leakage=_leakage(config, data),
+        protocol=PROTOCOL,
+        seed=config.seed,
+        config=nested({k: v for k, v in config.values.items() if not PATHS.fullmatch(k)}),
+        config_hash=config_hash,
+        overrides=tuple(
+            word for word in config.overrides if not PATHS.fullmatch(word.partition("=")[0])
+        ),
+        environment=environment(),
+        git=git_state(Path(benchmark.__file__).parents[1]),
+        seconds=Seconds(0.0, 0.0, 0.0),
+        notes=stages.notes,
+        data_notes=report.notes,
+        metrics=metrics,
+        ci95=ci95,
+        floors={name: _figures(floor) for name, floor in floors.items()},
+        ceiling=top,
+        skill={} if is_floor else _skill(metrics, floors, top),
+        comparisons={} if is_floor else _comparisons(scores, tested.swapped, floors),
+        protocols={
+            name: ProtocolFigures(
+                metrics=dict(tested.scores[name].metrics),
+                ci95=dict(tested.scores[name].ci95),
+                floors={
+                    floor: _figures(found)
+                    for floor, found in cached_floors(truth, name, without=COSTLY_FLOORS).items()
+                },
+                ceiling=ceiling(truth, name),
+            )
+            for name in FIELD_PROTOCOLS
+        },
+        scores_sha256=_write_results(folder, config, data, tested, truth),
+    )
+
+
+def _reasons(
+    config: RunConfig, data: ClipData, scores: Scores, *, dry_run: bool
+) -> tuple[str, ...]:
+    """Why a run may not be ranked; nothing where it may."""
+    reasons = []
+    if dry_run:
+        reasons.append("--dry-run")
+    if config.data.limit is not None:
+        reasons.append(f"--limit {config.data.limit}")
+    absent = len(data.report.missing) + len(data.report.unreadable)
+    if absent:
+        reasons.append(f"{absent} of {data.report.n_expected} test clips missing or unreadable")
+    if scores.partial:
+        reasons.append(f"{scores.n} scored samples are too few to cross-fit thresholds")
+    return tuple(reasons)
+
+
+def _distribution(method_name: str) -> Distribution:
+    name = METHOD_REGISTRY.names()[method_name].distribution
+    return Distribution(name, version(name))
+
+
+def _leakage(config: RunConfig, data: ClipData) -> Leakage:
+    report = data.report
+    train, test = report.splits.get("train"), report.splits["test"]
+    ids = set(train.ids) & set(test.ids) if train is not None else set()
+    videos = set(train.videos) & set(test.videos) if train is not None else set()
+    return Leakage(
+        clips=report.leaked_clips,
+        videos=report.leaked_videos,
+        removed=report.removed_for_leakage,
+        allowed=config.data.allow_leakage,
+        trained_on=len(ids),
+        trained_on_videos=len(videos),
+    )
+
+
+def _figures(scores: Scores) -> Figures:
+    return Figures(dict(scores.metrics), dict(scores.ci95), dict(scores.spread))
+
+
+def best_floor(floors: Mapping[str, Scores], key: str) -> str | None:
+    """Name of the floor with the highest value of a metric; the first of equal ones."""
+    have = [name for name in floors if key in floors[name].metrics]
+    return max(have, key=lambda name: floors[name].metrics[key], default=None)
+
+
+def _skill(
+    metrics: Mapping[str, float], floors: Mapping[str, Scores], top: Mapping[str, float]
+) -> dict[str, float | None]:
+    result = {}
+    for key in CLAIMED:
+        name = best_floor(floors, key)
+        floor = None if name is None else floors[name].metrics[key]
+        result[key] = skill(metrics.get(key), floor, top.get(key))
+    return result
+
+
+def _comparisons(
+    scores: Scores, swapped: Scores | None, floors: Mapping[str, Scores]
+) -> dict[str, dict[str, Difference]]:
+    """Paired differences from the best floor of each metric, other sounds and all objects."""
+    comparisons: dict[str, dict[str, Difference]] = {"best_floor": {}}
+    for key in (key for key in CLAIMED if key in scores.metrics):
+        name = best_floor(floors, key)
+        if name is not None:
+            comparisons["best_floor"][key] = _difference(scores, floors[name], key, name)
+        if swapped is not None:
+            swap = comparisons.setdefault("swap", {})
+            swap[key] = _difference(scores, swapped, key, "swapped sounds")
+        if "all_objects" in floors:
+            objects = comparisons.setdefault("all_objects", {})
+            objects[key] = _difference(scores, floors["all_objects"], key, "all_objects")
+    return comparisons
+
+
+def _difference(scores: Scores, other: Scores, key: str, against: str) -> Difference:
+    found = paired_difference(scores, other, key)
+    return Difference(against, found.n, found.mean, found.low, found.high)
+
+
+def _write_results(
+    folder: Path, config: RunConfig, data: ClipData, tested: Tested, truth: tuple[Truth, ...]
+) -> str:
+    """Per-sample scores, predictions and the contact sheet; the hash of the scores."""
+    scores = tested.scores[PROTOCOL]
+    columns: dict[str, NDArray[np.float64]] = dict(scores.values)
+    row_of = {sample.id: row for row, sample in enumerate(truth)}
+    if tested.own is not None and tested.other is not None and tested.swapped is not None:
+        confidence = dict(zip(tested.own.rows.tolist(), tested.own.confidence, strict=True))
+        columns["confidence"] = np.array([confidence[row_of[i]] for i in scores.ids])
+        columns |= {f"swap_{name}": column for name, column in tested.swapped.values.items()
+                    if name != "threshold"}  # fmt: skip
+    if not is_first_rank():
+        return ""
+    digest = write_scores(folder, scores.ids, columns)
+    if tested.own is None or tested.other is None:
+        rule = {"floor": config.method_name}
+        write_atomically(folder / "predictions.json", (json.dumps(rule) + "\n").encode())
+        return digest
+    ids = data.report.splits["test"].ids
+    for name, answers in (("predictions", tested.own), ("predictions_swap", tested.other)):
+        write_predictions(
+            folder / f"{name}.npz",
+            [ids[row] for row in answers.rows],
+            answers.heatmap,
+            confidence=answers.confidence,
+        )
+    _draw(folder, data, tested.own, scores, truth)
+    return digest
+
+
+def _draw(
+    folder: Path, data: ClipData, own: Answers, scores: Scores, truth: tuple[Truth, ...]
+) -> None:
+    protocol = protocol_named(PROTOCOL)
+    row_of = {sample.id: row for row, sample in enumerate(truth)}
+    map_of = dict(zip(own.rows.tolist(), own.heatmap, strict=True))
+    sheet = []
+    for group, places in pick_samples(scores.values["ciou"]).items():
+        for place in places:
+            row = row_of[scores.ids[place]]
+            frame = data.frames("test", row)[data.inputs.num_segments // 2]
+            sheet.append(
+                SheetSample(
+                    frame=frame.permute(1, 2, 0).contiguous().numpy(),
+                    truth=truth[row],
+                    heatmap=map_of[row],
+                    prediction=predicted_mask(
+                        map_of[row], protocol, float(scores.values["threshold"][place])
+                    ),
+                    title=f"cIoU {scores.values['ciou'][place]:.2f}",
+                    group=group,
+                )
+            )
+    if sheet:
+        contact_sheet(folder / "samples.png", sheet, folder.name)

@@ -1,0 +1,240 @@
+"""Training runs and preparations that end in a folder, and are not done twice.
+
+A folder is finished when it holds ``done.json``, which is written last. A training folder that is
+not finished holds the checkpoint of the last whole epoch and is resumed from it.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from filelock import FileLock, Timeout
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from benchmark.config import RunConfig, content_hash
+from benchmark.records import NOT_IN_HASH, write_atomically
+from datamodules.base import ClipData
+from methods.base import Method
+from metrics.errors import BenchError
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Method)
+LAST, BEST, WEIGHTS, DONE = "last.ckpt", "best.ckpt", "weights.pt", "done.json"
+
+
+class StageRunner:
+    """The runner's half of ``methods.base.Stages``, for one run."""
+
+    def __init__(self, config: RunConfig, data: ClipData, folder: Path, lists: object) -> None:
+        self.config, self.data, self.folder, self.lists = config, data, folder, lists
+        self.notes: dict[str, float] = {}
+        self.stage_hashes: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def fit(self, name: str, method: M) -> M:
+        """The method after its own training run; re-used when its configuration is unchanged."""
+        own = {item.name: getattr(method.config, item.name) for item in fields(type(method).Config)}
+        shared = {
+            key: value
+            for key, value in self.config.values.items()
+            if not key.startswith("method.") and not NOT_IN_HASH.fullmatch(key)
+        }
+        folder = self._stage_folder(name, {"method": own, "run": shared})
+        with locked(folder, wait=True):
+            self.train(method, folder, title=name)
+        return method
+
+    def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:
+        """The folder that ``build`` filled; re-used when key and former stages are unchanged."""
+        folder = self._stage_folder(name, {"key": dict(key), "after": self.stage_hashes[:]})
+        with locked(folder, wait=True):
+            if not (folder / DONE).exists():
+                started = time.monotonic()
+                log.info("stage %s: building %s", name, folder)
+                build(folder)
+                self.seconds[name] = time.monotonic() - started
+                write_json(folder / DONE, {"seconds": self.seconds[name]})
+            else:
+                log.info("stage %s: unchanged, re-used from %s", name, folder)
+        return folder
+
+    def note(self, name: str, value: float) -> None:
+        """Writes a figure of the preparation into the record."""
+        self.notes[name] = value
+
+    def _stage_folder(self, name: str, key: Mapping[str, object]) -> Path:
+        digest = content_hash({"stage": name, "lists": self.lists, **key})
+        self.stage_hashes.append(digest)
+        folder = Path(self.config.logging.runs) / "stages" / f"{name}-{digest[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def train(self, method: Method, folder: Path, *, title: str) -> None:
+        """Trains a method into a folder, or loads what the folder already has."""
+        if (folder / DONE).exists():
+            log.info("stage %s: unchanged, re-used from %s", title, folder)
+            load_weights(method, folder / WEIGHTS)
+            return
+        started = time.monotonic()
+        trainer = self.trainer(folder, title)
+        resumed = folder / LAST if (folder / LAST).exists() else None
+        if resumed is not None:
+            log.info("stage %s: resumed from %s", title, resumed)
+        self.data.draw = method.draw
+        trainer.fit(
+            method,
+            datamodule=self.data,
+            ckpt_path=resumed,
+            weights_only=True,
+        )
+        if self.config.trainer.select == "val_loss":
+            state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
+            method.load_state_dict(state["state_dict"])
+        self.seconds[title] = time.monotonic() - started
+        if trainer.is_global_zero:
+            torch.save(method.state_dict(), folder / WEIGHTS)
+            write_json(folder / DONE, {"seconds": self.seconds[title]})
+
+    def trainer(self, folder: Path, title: str) -> pl.Trainer:
+        """A Lightning trainer that saves every epoch's end into the folder."""
+        settings = self.config.trainer
+        selects = settings.select == "val_loss"
+        last = ModelCheckpoint(
+            folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
+        )
+        callbacks: list[Callback] = [last, EpochLines(title)]
+        if selects:
+            callbacks.append(
+                ModelCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)
+            )
+        return self._lightning(
+            default_root_dir=folder,
+            max_epochs=settings.max_epochs,
+            callbacks=callbacks,
+            logger=self._loggers(folder),
+            limit_val_batches=1.0 if selects else 0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+
+    def tester(self, collector: Callback) -> pl.Trainer:
+        """A Lightning trainer that tests and writes nothing."""
+        return self._lightning(callbacks=[collector], logger=False, enable_checkpointing=False)
+
+    def _lightning(self, **options: Any) -> pl.Trainer:
+        settings = self.config.trainer
+        try:
+            return pl.Trainer(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                num_nodes=settings.num_nodes,
+                strategy=settings.strategy,
+                precision=settings.precision,  # type: ignore[arg-type]
+                use_distributed_sampler=False,
+                enable_progress_bar=sys.stderr.isatty(),
+                enable_model_summary=False,
+                **options,
+            )
+        except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
+            raise BenchError(
+                "the trainer.* settings cannot be had on this machine: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+
+    def _loggers(self, folder: Path) -> list[Logger]:
+        loggers: list[Logger] = [CSVLogger(folder, name="logs")]
+        if self.config.logging.wandb:
+            loggers.append(WandbLogger(project="avloc-bench", save_dir=folder, offline=True,
+                                       config=dict(self.config.values)))  # fmt: skip
+        return loggers
+
+
+class EpochLines(Callback):
+    """One line per epoch with loss, rate and time left."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.started = 0.0
+        self.first_epoch = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Reports the epoch that ended."""
+        if not trainer.is_global_zero:
+            return
+        done = trainer.current_epoch + 1 - self.first_epoch
+        seconds = (time.monotonic() - self.started) / done
+        left = seconds * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+        loss = trainer.callback_metrics.get("train_loss")
+        shown = "-" if loss is None else f"{float(loss):.4f}"
+        log.info("%s: epoch %d of %s, loss %s, %.1f s an epoch, %.0f s left", self.title,
+                 trainer.current_epoch + 1, trainer.max_epochs, shown, seconds, left)  # fmt: skip
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Holds a folder for this process; the lock dies with it. Only the first rank takes it.
+
+    Args:
+        folder: exists.
+        wait: for whoever holds it, or raise.
+
+    Raises:
+        BenchError: another process holds it and ``wait`` is false.
+    """
+    if not is_first_rank():
+        yield
+        return
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        if not wait:
+            raise BenchError(
+                f"{folder} is in use by another run; wait for it, or start one elsewhere with "
+                "logging.runs=DIR"
+            ) from error
+        log.info("%s is being made by another run; waiting for it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_first_rank() -> bool:
+    """Whether this process writes the files; true before any other process exists."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def load_weights(method: Method, path: Path) -> None:
+    """Loads a finished stage's weights.
+
+    Raises:
+        BenchError: the file is missing, corrupt or of another network.
+    """
+    try:
+        method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises many types for a damaged file
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise BenchError(f"{path} cannot be loaded ({reason}); delete {path.parent}") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file as a whole or not at all."""
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, text.encode())

@@ -1,0 +1,177 @@
+"""Tables for people at a terminal; imported only when one is printed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.records import Difference, Figures, Interval, ProtocolFigures, Record
+
+NONE = "-"
+SHOWN_FIRST = ("ciou@0.5", "ciou@0.3", "auc", "pixel_ap", "pointing")
+NOT_SHOWN = ("iou@0.5", "mean_iou")  # they repeat ciou@0.5 and, to a tenth of a point, auc
+FIELD_KEYS = ("ciou@0.5", "auc")
+SWAP = "swap_"  # before the key of a metric: its value with the sounds of other clips
+CLAIMED = ("ciou@0.5", "pixel_ap")
+
+
+class _Column(NamedTuple):
+    """One metric under one protocol."""
+
+    header: str
+    board: ProtocolFigures
+    key: str
+
+
+def run_table(record: Record) -> RenderableType:
+    """What a run found, for its user: scores beside floors and ceiling, differences, counts."""
+    parts: list[RenderableType] = [_scores(record)]
+    if any(record.comparisons.values()):
+        parts.append(_differences(record))
+    if record.protocols:
+        parts.append(_field_rules(record))
+    parts.append(_facts(record))
+    return Group(*parts)
+
+
+def _scores(record: Record) -> Table:
+    board = ProtocolFigures(record.metrics, record.ci95, record.floors, record.ceiling)
+    keys = _shown(record.metrics)
+    title = f"{record.method} on {record.data}, protocol {record.protocol}, in %"
+    table = _figures_table(title, record.method, [_Column(key, board, key) for key in keys])
+    table.add_row("skill", *(_percent(record.skill.get(key)) for key in keys))
+    return table
+
+
+def _field_rules(record: Record) -> Table:
+    columns = [
+        _Column(f"{name} {key}", board, key)
+        for name, board in record.protocols.items()
+        for key in FIELD_KEYS
+    ]
+    return _figures_table("the same maps under rules of the field, in %", record.method, columns)
+
+
+def _figures_table(title: str, method: str, columns: Sequence[_Column]) -> Table:
+    """Method with its intervals, floors and ceiling, one column per metric."""
+    table = _table(title, ("", *(column.header for column in columns)))
+    scores = (_percent(column.board.metrics.get(column.key)) for column in columns)
+    table.add_row(method, *scores, style="bold")
+    intervals = (_interval(column.board.ci95.get(column.key)) for column in columns)
+    table.add_row("95 % interval", *intervals)
+    swapped = [column.board.metrics.get(f"{SWAP}{column.key}") for column in columns]
+    if any(value is not None for value in swapped):
+        table.add_row("swapped sounds", *map(_percent, swapped))
+    for name in dict.fromkeys(name for column in columns for name in column.board.floors):
+        cells = (_floor_cell(column.board.floors.get(name), column.key) for column in columns)
+        table.add_row(f"floor {name}", *cells)
+    table.add_row(
+        "ceiling", *(_percent(column.board.ceiling.get(column.key)) for column in columns)
+    )
+    return table
+
+
+def _differences(record: Record) -> Table:
+    table = _table(
+        f"{record.method} minus ..., paired by clip, in points",
+        ("", "metric", "mean", "95 % interval", "clips", "verdict"),
+    )
+    for kind, differences in record.comparisons.items():
+        for key in (key for key in CLAIMED if key in differences):
+            difference = differences[key]
+            table.add_row(
+                _opponent(kind, difference),
+                key,
+                f"{100 * difference.difference:+.1f}",
+                f"{100 * difference.low:.1f} to {100 * difference.high:.1f}",
+                str(difference.n),
+                _verdict(difference),
+            )
+    return table
+
+
+def _opponent(kind: str, difference: Difference) -> str:
+    name = {"best_floor": "best floor", "swap": "swapped sounds"}.get(kind, kind.replace("_", " "))
+    return f"{name} ({difference.against})" if kind == "best_floor" else name
+
+
+def _verdict(difference: Difference) -> str:
+    if difference.low > 0:
+        return "[green]better[/]"
+    return "[red]worse[/]" if difference.high < 0 else "[yellow]not told apart[/]"
+
+
+def _facts(record: Record) -> Table:
+    """Counts and notes, one per line."""
+    table = Table.grid(padding=(0, 2))
+    for name, fact in _fact_lines(record):
+        table.add_row(f"[dim]{escape(name)}[/]", escape(fact))
+    return table
+
+
+def _fact_lines(record: Record) -> Iterable[tuple[str, str]]:
+    status = "; ".join((record.status, *record.reasons))
+    yield "status", status if record.status == "complete" else f"{status} (not ranked)"
+    yield "test clips", f"{record.n} scored of {record.n_expected}{_gaps(record)}"
+    if "train" in record.splits:
+        train = record.train
+        gaps = f", {len(train.missing)} missing, {len(train.unreadable)} unreadable"
+        yield "training clips", f"{record.splits['train'].n} used{gaps}"
+        yield "leakage", _leakage(record)
+    for name, value in sorted(record.notes.items()):
+        yield name.replace("_", " "), f"{value:.3f}"
+    for note in record.data_notes:
+        yield "data", note
+    took = record.seconds
+    yield "seconds", f"{took.train:.0f} train, {took.test:.0f} test, {took.total:.0f} in all"
+
+
+def _gaps(record: Record) -> str:
+    counts = {
+        "missing": record.missing,
+        "unreadable": record.unreadable,
+        "excluded, nothing marked": record.excluded,
+    }
+    return "".join(f", {len(ids)} {word}" for word, ids in counts.items() if ids)
+
+
+def _leakage(record: Record) -> str:
+    leakage = record.leakage
+    if not leakage.clips and not leakage.videos:
+        return "no test clip in the training list"
+    found = f"{leakage.clips} test clips of {leakage.videos} videos in the training list"
+    used = f"trained on {leakage.trained_on} clips of {leakage.trained_on_videos} videos"
+    return f"{found}, {leakage.removed} removed, {used}"
+
+
+def _table(title: str, header: Sequence[str]) -> Table:
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left")
+    return table
+
+
+def _shown(metrics: Mapping[str, float]) -> list[str]:
+    """Keys in the order of interest; unknown ones last, by name."""
+    others = sorted(metrics.keys() - {*SHOWN_FIRST, *NOT_SHOWN})
+    own = [key for key in others if not key.startswith(SWAP)]
+    return [key for key in SHOWN_FIRST if key in metrics] + own
+
+
+def _floor_cell(figures: Figures | None, key: str) -> str:
+    if figures is None:
+        return NONE
+    spread = f" ± {_percent(figures.spread[key])}" if key in figures.spread else ""
+    return f"{_percent(figures.metrics.get(key))}{spread}"
+
+
+def _interval(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}"
+
+
+def _percent(fraction: float | None) -> str:
+    return NONE if fraction is None else f"{100 * fraction:.1f}"

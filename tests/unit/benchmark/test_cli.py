@@ -1,0 +1,264 @@
+import json
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from benchmark.records import Record, read_record, write_record, write_scores
+
+HISTORY = Path(__file__).parents[2] / "records_v1"
+SHOW = ("show", "--method", "hardpos", "--data", "synthetic")
+
+
+@pytest.fixture(autouse=True)
+def unchanged_signal_handlers() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Callable[[Record], Path]:
+    """Writes the folder of a finished run."""
+
+    def write(record: Record) -> Path:
+        folder = tmp_path / record.id
+        folder.mkdir()
+        digest = write_scores(folder, ["a"], {"ciou": [0.5]})
+        write_record(folder, replace(record, scores_sha256=digest))
+        return folder
+
+    return write
+
+
+def code_of(*words: object) -> int:
+    """Exit code of a command line, also where argparse ends the process."""
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of() == 0
+    assert capsys.readouterr().out.startswith("usage: bench")
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("--version") == 0
+    assert capsys.readouterr().out == version("avloc-bench") + "\n"
+
+
+def test_an_unknown_verb_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("rnu") == 2
+    assert "invalid choice: 'rnu'" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*SHOW, "--sed", "1") == 2
+    assert "unknown option --sed; see bench show --help" in capsys.readouterr().err
+
+
+def test_options_cannot_be_shortened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("run", "--meth", "lvs", "--data", "synthetic") == 2
+    assert "--method" in capsys.readouterr().err
+
+
+def test_a_missing_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("run", "--data", "synthetic") == 2
+    assert "required: --method" in capsys.readouterr().err
+
+
+def test_a_word_that_a_verb_does_not_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("list", "methods", "optim.lr=1") == 2
+    assert "bench list does not understand 'optim.lr=1'" in capsys.readouterr().err
+
+
+def test_an_unknown_method_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("run", "--method", "hardpss", "--data", "synthetic") == 2
+
+    assert capsys.readouterr() == (
+        "",
+        "bench: unknown method 'hardpss'. Did you mean hardpos? Run bench list methods.\n",
+    )
+
+
+def test_an_unknown_setting_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*SHOW, "optim.lrr=1") == 2
+
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(
+        "bench: unknown setting 'optim.lrr' (command line). Did you mean optim.lr"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "optim.lr=0.5", "--method", "lvs", "--data", "synthetic"),
+        ("show", "--method", "lvs", "optim.lr=0.5", "--data", "synthetic"),
+        ("show", "--method", "lvs", "--data", "synthetic", "optim.lr=0.5"),
+        ("show", "seed=0", "--method", "lvs", "optim.lr=0.5", "--data", "synthetic", "--seed", "1"),
+    ],
+)
+def test_settings_may_stand_anywhere_after_the_verb(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of(*words) == 0
+    assert "optim.lr = 0.5  (command line)" in capsys.readouterr().out.splitlines()
+
+
+def test_a_word_that_is_no_setting_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*SHOW, "fast") == 2
+    assert "'fast' is neither an option nor a setting" in capsys.readouterr().err
+
+
+def test_show_prints_each_value_with_its_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*SHOW, "data.root=0123_456", "--seed", "3") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "seed = 3  (--seed)" in lines
+    assert "data.root = 0123_456  (command line)" in lines
+    assert "data.limit = null  (defaults)" in lines
+    assert "method.backbone = small  (preset small)" in lines
+
+
+def test_show_as_json_holds_every_value_with_its_layer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert code_of(*SHOW, "--json", "optim.lr=1e-4") == 0
+
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["optim.lr"] == {"value": 1e-4, "layer": "command line"}
+    assert shown["data.allow_leakage"] == {"value": False, "layer": "defaults"}
+
+
+def test_show_reads_files_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("optim: {lr: 1e-4}")
+
+    assert code_of(*SHOW, "--config", path) == 0
+    assert f"optim.lr = 0.0001  ({path})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("methods", "hardpos"), ("data", "synthetic"), ("protocols", "bench-v1")]
+)
+def test_list_as_json_holds_names_and_summaries(
+    kind: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("list", kind, "--json") == 0
+
+    rows = json.loads(capsys.readouterr().out)
+    assert name in {row["name"] for row in rows}
+    assert all(row.keys() == {"name", "summary"} and row["summary"] for row in rows)
+
+
+def test_list_prints_a_line_for_each_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("list", "data") == 0
+
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"synthetic", "vggss"} <= set(names)
+
+
+def test_list_of_an_unknown_kind_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("list", "metrics") == 2
+    assert "invalid choice: 'metrics'" in capsys.readouterr().err
+
+
+def test_no_seeds_at_all_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("run", "--method", "center", "--data", "synthetic", "--seeds", "0") == 2
+    assert capsys.readouterr().err == "bench: --seeds must be at least 1, got 0\n"
+
+
+def test_a_missing_leaderboard_is_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "leaderboard.md"
+
+    assert code_of("leaderboard", "--check", "--results", tmp_path, "--page", page) == 1
+    assert capsys.readouterr().err == f"bench: {page} is stale; run bench leaderboard\n"
+
+
+def test_a_written_leaderboard_is_current(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("leaderboard", "--results", tmp_path, "--page", tmp_path / "leaderboard.md")
+
+    assert (code_of(*words), code_of(*words, "--check")) == (0, 0)
+    assert capsys.readouterr().out.endswith("leaderboard.md is current\n")
+
+
+def test_a_leaderboard_that_was_edited_is_stale(tmp_path: Path) -> None:
+    page = tmp_path / "leaderboard.md"
+    words = ("leaderboard", "--results", tmp_path, "--page", page)
+    code_of(*words)
+    page.write_text(page.read_text() + "one more line\n")
+
+    assert code_of(*words, "--check") == 1
+
+
+def test_a_leaderboard_is_stale_once_a_record_is_added(
+    tmp_path: Path, run_folder: Callable[[Record], Path]
+) -> None:
+    results = tmp_path / "results"
+    words = ("leaderboard", "--results", results, "--page", tmp_path / "leaderboard.md")
+    code_of(*words)
+
+    added = code_of("add", run_folder(read_record(HISTORY / "complete.json")), "--results", results)
+
+    assert (added, code_of(*words, "--check")) == (0, 1)
+
+
+def test_a_partial_run_is_not_added(
+    tmp_path: Path,
+    run_folder: Callable[[Record], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = run_folder(read_record(HISTORY / "partial_floor.json"))
+
+    assert code_of("add", folder, "--results", tmp_path / "results") == 2
+    assert "cannot be added: partial: " in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_without_a_record_is_not_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("add", tmp_path) == 2
+    assert "does not exist; a run without it was not finished" in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_the_users_is_code_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr("benchmark.leaderboard.is_current", fail)
+
+    assert code_of("leaderboard", "--check") == 3
+    assert "ZeroDivisionError: a fault of ours" in capsys.readouterr().err
+
+
+def test_a_signal_stops_with_code_75(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("benchmark.leaderboard.is_current", interrupted)
+
+    assert code_of("leaderboard", "--check") == 75
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_miniature_of_an_unknown_data_set_is_the_users_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("sample-data", "vggs", "--root", tmp_path) == 2
+    assert "no miniature of 'vggs' exists; use one of: vggss" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmark.drawing import (
+    PANEL,
+    PREDICTION_COLOUR,
+    TRUTH_COLOUR,
+    SheetSample,
+    contact_sheet,
+    heatmap_picture,
+    pick_samples,
+    prediction_picture,
+    truth_picture,
+)
+from metrics.truth import Truth
+
+BOX = np.array([[0.25, 0.5, 0.75, 1.0]])
+
+
+def sample(
+    truth: Truth | None = None, heatmap: np.ndarray | None = None, group: str = "best"
+) -> SheetSample:
+    prediction = np.zeros((224, 224), dtype=bool)
+    prediction[:112, :112] = True
+    return SheetSample(
+        frame=np.full((64, 64, 3), 128, dtype=np.uint8),
+        truth=truth or Truth("clip", (BOX,), category="disc-plain"),
+        heatmap=np.eye(7, dtype=np.float32) if heatmap is None else heatmap,
+        prediction=prediction,
+        title="cIoU 0.61",
+        group=group,
+    )
+
+
+def is_colour(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return np.asarray((picture == np.array(colour)).all(axis=2))
+
+
+def read_png(path: Path) -> np.ndarray:
+    encoded = cv2.imread(str(path))
+    assert encoded is not None
+    return np.asarray(cv2.cvtColor(encoded, cv2.COLOR_BGR2RGB))
+
+
+def test_best_median_and_worst_rows_are_picked() -> None:
+    ciou = np.array([0.0, 0.9, 0.4, 0.8, 0.5, 0.1, 0.6, 0.2, 0.3])
+
+    picked = pick_samples(ciou, each=2)
+
+    assert picked == {"best": [1, 3], "median": [4, 2], "worst": [0, 5]}
+
+
+@pytest.mark.parametrize("count", range(1, 15))
+def test_no_sample_is_picked_twice_however_few_there_are(count: int) -> None:
+    picked = [row for rows in pick_samples(np.linspace(0, 1, count)).values() for row in rows]
+
+    assert len(picked) == len(set(picked)) > 0
+
+
+def test_equal_scores_are_picked_by_row() -> None:
+    assert pick_samples(np.zeros(3)) == {"best": [0], "median": [1], "worst": [2]}
+
+
+def test_an_undefined_score_is_among_the_worst() -> None:
+    assert pick_samples(np.array([0.5, np.nan, 0.4]))["worst"] == [1]
+
+
+def test_the_outline_of_the_true_box_has_the_truth_colour() -> None:
+    drawn = is_colour(truth_picture(sample()), TRUTH_COLOUR)
+
+    left, top, right = (
+        round(0.25 * (PANEL - 1)),
+        round(0.5 * (PANEL - 1)),
+        round(0.75 * (PANEL - 1)),
+    )
+    assert drawn[top, left : right + 1].all()
+    assert drawn[top:PANEL, left].all()
+    assert not drawn[top + 10 : -10, left + 10 : right - 10].any()
+    assert not drawn[: top - 5].any()
+
+
+def test_every_annotator_s_box_is_drawn() -> None:
+    other = np.array([[0.1, 0.1, 0.3, 0.3]])
+
+    drawn = is_colour(truth_picture(sample(Truth("clip", (BOX, other)))), TRUTH_COLOUR)
+
+    assert drawn[round(0.1 * (PANEL - 1)), round(0.2 * (PANEL - 1))]
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        np.empty((0, 4)),
+        np.array([[-2.88e16, 0.5, -2.88e16, 0.7]]),
+        np.array([[0.5, 0.5, 0.5, 0.5]]),
+    ],
+)
+def test_truth_without_area_draws_nothing(boxes: np.ndarray) -> None:
+    assert not is_colour(truth_picture(sample(Truth("clip", (boxes,)))), TRUTH_COLOUR).any()
+
+
+def test_a_true_mask_is_drawn_instead_of_its_boxes() -> None:
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[:2, :2] = True
+
+    drawn = is_colour(truth_picture(sample(Truth("clip", (BOX,), mask=mask))), TRUTH_COLOUR)
+
+    assert drawn[: PANEL // 4, : PANEL // 4].any()
+    assert not drawn[PANEL // 2 :].any()
+
+
+def test_the_highest_cell_of_the_map_is_the_brightest() -> None:
+    heatmap = np.zeros((7, 7), dtype=np.float32)
+    heatmap[1, 5] = -0.5
+    heatmap[5, 1] = 3.0
+
+    light = heatmap_picture(sample(heatmap=heatmap)).sum(axis=2, dtype=int)
+
+    cell = np.unravel_index(light.argmax(), light.shape)
+    assert tuple(int(place * 7 / PANEL) for place in cell) == (5, 1)
+
+
+def test_a_constant_map_is_drawn_dark() -> None:
+    picture = heatmap_picture(sample(heatmap=np.full((7, 7), 2.0, dtype=np.float32)))
+
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 1
+
+
+def test_the_prediction_is_outlined_and_the_rest_darkened() -> None:
+    picture = prediction_picture(sample())
+
+    assert is_colour(picture, PREDICTION_COLOUR)[PANEL // 2 - 1, 10:45].all()
+    assert (picture[20, 20, 0], picture[20, 190, 0]) == (128, 44)
+
+
+def test_a_contact_sheet_is_a_png_of_two_samples_across(tmp_path: Path) -> None:
+    samples = [sample(group=group) for group in ("best", "worst") for _ in range(3)]
+
+    contact_sheet(tmp_path / "sheet.png", samples, "a run")
+
+    # 28 px of margin, two strips of three 208 px pictures with 6 px between them; 84 px of header,
+    # two groups of a 44 px heading and two rows of 46 + 208 + 14 px, 28 px of margin
+    assert read_png(tmp_path / "sheet.png").shape == (
+        84 + 2 * (44 + 2 * 268) + 28,
+        28 + 2 * (636 + 28),
+        3,
+    )
+
+
+def test_the_sheet_shows_the_pictures_unchanged(tmp_path: Path) -> None:
+    contact_sheet(tmp_path / "sheet.png", [sample()], "a run")
+
+    sheet = read_png(tmp_path / "sheet.png")
+    top, left = 84 + 44 + 46, 28
+    np.testing.assert_array_equal(
+        truth_picture(sample()), sheet[top : top + PANEL, left : left + PANEL]
+    )
+
+
+def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        contact_sheet(tmp_path / name, [sample()], "a $run_with^odd words")
+
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_sheet_without_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs at least one sample"):
+        contact_sheet(tmp_path / "sheet.png", [], "a run")

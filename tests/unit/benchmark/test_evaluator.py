@@ -1,0 +1,125 @@
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
+from datamodules.clip import Batch, Clip, Localization
+
+NUM_ROWS = 7
+
+
+def answer_for(rows: list[int]) -> tuple[Batch, Localization]:
+    """A batch of these rows, and maps that are a function of the row."""
+    index = torch.tensor(rows, dtype=torch.int64)
+    clip = Clip(index, torch.empty(0), torch.empty(0), torch.zeros_like(index))
+    steps = torch.arange(6, dtype=torch.float64).view(1, 2, 3)
+    heatmap = (index + 1).view(-1, 1, 1) / 3 - steps
+    return Batch(clip), Localization(heatmap, (index * 0.1).double())
+
+
+def collected(own: list[list[int]], swapped: list[list[int]]) -> AnswerCollector:
+    """A collector that has seen these batches of rows."""
+    collector = AnswerCollector()
+    module = SimpleNamespace()
+    collector.on_test_start(module, module)
+    for loader, batches in ((OWN_SOUND, own), (SWAPPED_SOUND, swapped)):
+        for step, rows in enumerate(batches):
+            batch, answer = answer_for(rows)
+            collector.on_test_batch_end(module, module, answer, batch, step, loader)
+    return collector
+
+
+def answers_of_one_of_two_ranks() -> list[Answers]:
+    """Both loaders' answers on this process; called by ``two_ranks``."""
+    rank = torch.distributed.get_rank()
+    if rank == 0:
+        collector = collected([[0, 2], [4, 6]], [[0, 1, 2, 3], [4, 5, 6]])
+    else:
+        collector = collected([[1, 3], [5, 0]], [])  # a padding sampler repeats row 0
+    return [collector.answers(loader, NUM_ROWS) for loader in (OWN_SOUND, SWAPPED_SOUND)]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(on_two_processes: Callable[..., list[Any]]) -> list[list[Answers]]:
+    return on_two_processes(answers_of_one_of_two_ranks)
+
+
+def assert_is_complete(found: Answers) -> None:
+    _, expected = answer_for(list(range(NUM_ROWS)))
+    assert found.rows.tolist() == list(range(NUM_ROWS))
+    assert found.heatmap.tolist() == expected.heatmap.float().tolist()
+    assert found.confidence.tolist() == expected.confidence.float().tolist()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_know_every_row_once_although_one_was_repeated(
+    two_ranks: list[list[Answers]], rank: int
+):
+    assert_is_complete(two_ranks[rank][OWN_SOUND])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_without_rows_knows_those_of_the_other(two_ranks: list[list[Answers]], rank: int):
+    assert_is_complete(two_ranks[rank][SWAPPED_SOUND])
+
+
+def test_one_process_returns_its_rows_in_ascending_order():
+    collector = collected([[5, 2, 6], [0, 1], [4, 3]], [])
+
+    assert_is_complete(collector.answers(OWN_SOUND, NUM_ROWS))
+
+
+def test_rows_that_nobody_answered_are_left_out():
+    answers = collected([[5, 2]], []).answers(OWN_SOUND, NUM_ROWS)
+
+    assert answers.rows.tolist() == [2, 5]
+    assert answers.heatmap[:, 0, 0].tolist() == pytest.approx([1.0, 2.0])
+    assert answers.confidence.tolist() == pytest.approx([0.2, 0.5])
+
+
+def test_the_two_loaders_are_kept_apart():
+    collector = collected([[0], [1]], [[6]])
+
+    assert collector.answers(OWN_SOUND, NUM_ROWS).rows.tolist() == [0, 1]
+    assert collector.answers(SWAPPED_SOUND, NUM_ROWS).rows.tolist() == [6]
+
+
+def test_a_test_without_rows_has_no_answers():
+    answers = collected([], []).answers(OWN_SOUND, NUM_ROWS)
+
+    assert answers.rows.tolist() == []
+    assert len(answers.heatmap) == 0
+
+
+def test_answers_that_are_not_finite_are_passed_on_as_they_are():
+    collector = collected([[0]], [])
+    batch, answer = answer_for([1])
+    broken = answer._replace(heatmap=answer.heatmap * float("nan"))
+    collector.on_test_batch_end(None, None, broken, batch, 1, OWN_SOUND)
+
+    answers = collector.answers(OWN_SOUND, NUM_ROWS)
+
+    assert np.isnan(answers.heatmap[1]).all()
+    assert np.isfinite(answers.heatmap[0]).all()
+
+
+def test_a_new_test_forgets_the_old_one():
+    collector = collected([[0, 1, 2]], [])
+    collector.on_test_start(None, None)
+    batch, answer = answer_for([4])
+    collector.on_test_batch_end(None, None, answer, batch, 0, OWN_SOUND)
+
+    assert collector.answers(OWN_SOUND, NUM_ROWS).rows.tolist() == [4]
+
+
+def test_maps_are_kept_without_their_gradient_and_in_single_precision():
+    collector = collected([], [])
+    batch, answer = answer_for([3])
+    answer = answer._replace(heatmap=answer.heatmap.half().requires_grad_())
+    collector.on_test_batch_end(None, None, answer, batch, 0, OWN_SOUND)
+
+    assert collector.answers(OWN_SOUND, NUM_ROWS).heatmap.dtype == np.float32

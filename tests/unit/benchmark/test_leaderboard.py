@@ -1,0 +1,232 @@
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmark.leaderboard import is_current, leaderboard, write_leaderboard
+from benchmark.records import Difference, Record, read_record, write_atomically
+from metrics.errors import BenchError
+
+HISTORY = Path(__file__).parents[2] / "records_v1"
+
+
+@pytest.fixture
+def record() -> Record:
+    return read_record(HISTORY / "complete.json")
+
+
+@pytest.fixture
+def partial() -> Record:
+    return read_record(HISTORY / "partial_floor.json")
+
+
+def seeded(record: Record, seed: int, ciou: float) -> Record:
+    """The same run with another seed and success rate."""
+    return replace(
+        record,
+        id=f"{record.id}-s{seed}",
+        seed=seed,
+        config=record.config | {"seed": seed},
+        metrics=record.metrics | {"ciou@0.5": ciou},
+        ci95=record.ci95 | {"ciou@0.5": (ciou - 0.04, ciou + 0.04)},
+    )
+
+
+def variant(record: Record, setting: str) -> Record:
+    """Another variant of the method, by one setting of the command line."""
+    key, value = setting.split("=")
+    group, leaf = key.split(".")
+    branch = record.config[group]
+    assert isinstance(branch, dict)
+    config = record.config | {group: branch | {leaf: value}}
+    return replace(record, id=f"{record.id}-{value}", overrides=(setting,), config=config)
+
+
+def lines_with(page: str, words: str) -> list[str]:
+    return [line for line in page.splitlines() if words in line]
+
+
+def test_any_order_of_records_gives_the_same_bytes(record: Record, partial: Record) -> None:
+    others = [variant(record, "method.positives=random"), replace(record, id="b", data="vggss")]
+    records = [partial, *others, *(seeded(record, seed, 0.1 + seed / 7) for seed in range(4))]
+    pages = set()
+    for shuffle in range(10):
+        random.Random(shuffle).shuffle(records)
+        pages.add(leaderboard(records))
+
+    assert len(pages) == 1
+
+
+def test_seeds_share_a_row_with_mean_spread_and_mean_interval(record: Record) -> None:
+    page = leaderboard([seeded(record, 0, 0.5), seeded(record, 1, 0.54), seeded(record, 2, 0.58)])
+
+    row = lines_with(page, "**hardpos**")[0].split(" | ")
+    assert row[:4] == ["| **hardpos**", "3", "500/500", "54.0 ± 4.0 [50.0, 58.0]"]
+
+
+def test_a_single_seed_has_no_spread(record: Record) -> None:
+    row = lines_with(leaderboard([record]), "**hardpos**")[0]
+
+    assert "| 52.4 [49.4, 55.4] |" in row
+
+
+def test_a_variant_of_a_method_has_a_row_and_a_name_of_its_own(record: Record) -> None:
+    page = leaderboard([record, variant(record, "method.positives=random")])
+
+    names = [line.split(" | ")[0] for line in lines_with(page, " | 1 | 500/500 | ")]
+    assert names == ["| **hardpos**", "| **hardpos (method.positives=random)**"]
+
+
+def test_settings_that_change_no_score_make_no_variant(record: Record) -> None:
+    moved = variant(seeded(record, 1, 0.5), "data.root=/elsewhere")
+
+    page = leaderboard([record, moved])
+
+    assert len(lines_with(page, "| **hardpos** | 2 | 500/500 |")) == 1
+
+
+def test_equal_names_of_different_configurations_are_told_apart(record: Record) -> None:
+    longer = variant(record, "trainer.max_epochs=40")
+
+    page = leaderboard([record, replace(longer, overrides=())])
+
+    assert len({line.split(" | ")[0] for line in lines_with(page, "**hardpos #")}) == 2
+
+
+def test_methods_stand_in_the_order_of_their_success_rate(record: Record) -> None:
+    better = replace(seeded(record, 0, 0.9), method="lvs")
+
+    page = leaderboard([record, better])
+
+    assert page.index("**lvs**") < page.index("**hardpos**")
+
+
+def test_partial_runs_are_not_ranked_but_counted_with_their_reason(
+    record: Record, partial: Record
+) -> None:
+    limited = replace(record, id="limited", status="partial", reasons=("--limit 60",))
+
+    page = leaderboard([limited, partial])
+
+    assert "**hardpos**" not in page
+    assert "- 1 run, partial: --limit 60: `limited`" in page
+    assert f"- 1 run, partial: only 41 samples were scored: `{partial.id}`" in page
+
+
+def test_a_repeated_seed_counts_once_and_the_latest_run_is_taken(record: Record) -> None:
+    early = replace(seeded(record, 0, 0.1), id="20240101T000000Z-early")
+
+    page = leaderboard([record, early])
+
+    assert "| **hardpos** | 1 | 500/500 | 52.4 [49.4, 55.4] |" in page
+    assert "- 1 run, the same run was made again later: `20240101T000000Z-early`" in page
+
+
+def test_runs_on_different_test_lists_share_no_table(record: Record) -> None:
+    test = replace(record.splits["test"], name="shorter", sha256="5" * 64)
+    other = replace(record, id="other", splits=record.splits | {"test": test})
+
+    page = leaderboard([record, other])
+
+    assert len(lines_with(page, "Test list `")) == 2
+
+
+def test_floors_and_ceiling_stand_below_the_methods(record: Record) -> None:
+    page = leaderboard([record])
+
+    assert "| *floor* random | - | - | 2.0 ± 0.4 [-1.0, 5.0] |" in page
+    assert "| *ceiling* | - | - | 100.0 | 100.0 | 100.0 | 100.0 |" in page
+
+
+def test_a_floor_that_was_run_is_a_floor_and_no_method(record: Record) -> None:
+    floor = replace(record, id="f", method="saliency", card=replace(record.card, floor=True))
+
+    page = leaderboard([floor])
+
+    assert "| *floor* saliency | - | - | 52.4 [49.4, 55.4] |" in page
+    assert "**saliency**" not in page
+
+
+def test_a_claim_is_bold_where_the_interval_of_every_seed_lies_above_zero(record: Record) -> None:
+    page = leaderboard([record])
+
+    assert "| **+21.4** [16.4, 26.4] all_objects |" in page
+
+
+def test_a_claim_that_one_seed_does_not_bear_out_is_not_bold(record: Record) -> None:
+    weak = Difference("mean_box", 500, 0.014, low=-0.036, high=0.064)
+    comparisons = record.comparisons | {"best_floor": {"ciou@0.5": weak}}
+    other = replace(seeded(record, 1, 0.2), comparisons=comparisons)
+
+    page = leaderboard([record, other])
+
+    assert "| +11.4 [6.4, 16.4] all_objects, mean_box |" in page
+
+
+def test_skill_that_is_undefined_is_a_dash(record: Record) -> None:
+    page = leaderboard([replace(record, skill={"ciou@0.5": 0.31, "pixel_ap": None})])
+
+    assert "| **hardpos** | 31.0 | - | " in page
+
+
+def test_runs_trained_on_test_clips_are_marked_with_the_count(record: Record) -> None:
+    leakage = replace(record.leakage, trained_on=37, trained_on_videos=12)
+
+    page = leaderboard([replace(record, leakage=leakage)])
+
+    assert "| **hardpos** ⚠ | 1 |" in page
+    assert "| ⚠ 37 clips of 12 videos |" in page
+
+
+def test_the_field_s_protocols_have_a_table(record: Record) -> None:
+    page = leaderboard([record])
+
+    header, _, row = page[page.index("|  | ezvsl ciou@0.5") :].splitlines()[:3]
+    assert header == "|  | ezvsl ciou@0.5 | ezvsl auc | lvs ciou@0.5 | lvs auc |"
+    assert row.startswith("| **hardpos** | 4.4 [2.6, 6.0] | 21.3 [20.5, 22.1] | 4.2 [2.6, 6.0] |")
+
+
+def test_a_bar_in_a_setting_does_not_break_the_table(record: Record) -> None:
+    page = leaderboard([variant(record, "method.positives=a|b")])
+
+    assert r"**hardpos (method.positives=a\|b)**" in page
+
+
+def test_no_records_make_a_page_that_says_so() -> None:
+    page = leaderboard([])
+
+    assert page.startswith("<!-- Written by `bench leaderboard`")
+    assert "No run has been accepted so far." in page
+
+
+def test_two_records_of_one_id_are_refused(record: Record) -> None:
+    with pytest.raises(ValueError, match=f"two records have the id {record.id}"):
+        leaderboard([record, replace(record, seed=4)])
+
+
+def test_a_page_is_current_until_a_record_is_added(tmp_path: Path, record: Record) -> None:
+    results, page = tmp_path / "results", tmp_path / "leaderboard.md"
+    results.mkdir()
+    before = is_current(results, page)
+    write_leaderboard(results, page)
+    written = is_current(results, page)
+    write_atomically(results / f"{record.id}.json", json.dumps(record.to_dict()).encode())
+
+    assert [before, written, is_current(results, page)] == [False, True, False]
+
+
+def test_an_edited_page_is_not_current(tmp_path: Path) -> None:
+    page = tmp_path / "leaderboard.md"
+    write_leaderboard(tmp_path, page)
+    page.write_text(page.read_text().replace("No run", "One run"))
+
+    assert not is_current(tmp_path, page)
+
+
+def test_a_corrupt_record_among_the_results_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text("{")
+
+    with pytest.raises(BenchError, match=r"broken\.json cannot be read as a record"):
+        write_leaderboard(tmp_path, tmp_path / "leaderboard.md")
