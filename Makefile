@@ -1,0 +1,29 @@
+# `make demo` and `make test` do all set-up on a machine with Python 3.11+ and make.
+# uv goes into a folder of the project, because a stock Debian refuses system-wide pip.
+SHELL := /bin/sh
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --quiet
+
+.PHONY: demo test lint setup
+
+setup: .venv/.ready
+
+$(UV):
+	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv \
+	|| $(PYTHON) -m pip install --quiet --target .uv uv
+
+.venv/.ready: pyproject.toml | $(UV)
+	$(UV) sync --quiet
+	touch $@
+
+demo: setup
+	$(RUN) bench run --method hardpos --data synthetic
+
+test: setup
+	$(RUN) pytest -n 2 --dist worksteal
+
+lint: setup
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
