@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.augment import AUGMENTATIONS, augmented_frames, augmented_sound
 from datamodules.clip import Batch, Clip, Inputs
 from datamodules.sampling import (
+    FRAMES,
+    SOUNDS,
     Draw,
     GlobalBatchSampler,
     Keys,
@@ -231,9 +233,10 @@ class ClipDataset(Dataset[Batch]):
         middle = torch.full_like(index, self.data.inputs.num_segments // 2)
         if self.augmentation == "none":
             return Clip(index, frames, waveform, middle)
-        seen, heard = self._rngs(frame_rows, epoch, 0), self._rngs(sound_rows, epoch, 1)
+        seen, heard = self._rngs(FRAMES, frame_rows, epoch), self._rngs(SOUNDS, sound_rows, epoch)
         frames = augmented_frames(frames, self.augmentation, seen)
         return Clip(index, frames, augmented_sound(waveform, self.augmentation, heard), middle)
 
-    def _rngs(self, rows: Rows, epoch: int, sense: int) -> list[np.random.Generator]:
-        return [np.random.default_rng([self.data.seed, epoch, sense, int(row)]) for row in rows]
+    def _rngs(self, purpose: int, rows: Rows, epoch: int) -> list[np.random.Generator]:
+        seeds = ([purpose, self.data.seed, epoch, int(row)] for row in rows)
+        return [np.random.default_rng(seed) for seed in seeds]

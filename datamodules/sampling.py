@@ -14,6 +14,12 @@ from torch.utils.data import Sampler
 
 from metrics.errors import BenchError
 
+ORDER, FRAMES, SOUNDS, FURTHER_CLIPS = 1, 2, 3, 4
+"""What a generator is for, the first number of its seed: no two uses share a stream.
+
+None is 0, because numpy pads short seeds with zeros at the end.
+"""
+
 Rows = NDArray[np.int64]
 Draw = Callable[[Rows, int, int], tuple[Rows, Rows]]
 """(rows (B,), epoch, seed) -> (rows of further frames (B,), rows of further sounds (B,))."""
@@ -68,7 +74,7 @@ class GlobalBatchSampler(Sampler[Keys]):
         return self.num_rows // self.batch_size
 
     def __iter__(self) -> Iterator[Keys]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        order = np.random.default_rng([ORDER, self.seed, self.epoch]).permutation(self.num_rows)
         for step in range(len(self)):
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
             rows = rows[self.rank :: self.world_size]

@@ -76,7 +76,7 @@ def tukey_window(size: int, taper: float) -> Tensor:
 class LogMel(nn.Module):
     """Log-mel spectrogram for small networks, ``(B, 1, 32, S // 640 + 1)``: 32 x 26 for 1 s.
 
-    Standardised per clip, so that loudness carries nothing.
+    Standardised per clip, so that loudness carries little.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:

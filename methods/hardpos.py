@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
-from datamodules.sampling import Rows
+from datamodules.sampling import FURTHER_CLIPS, Rows
 from methods.base import Method, MethodCard, OptimConfig, Stages
 from methods.global_norm import gathered, own_rows, sum_over_ranks
 from methods.lvs_vanilla import (
@@ -134,7 +134,7 @@ class HardPos(Method):
 
         Mined: k from P_iV, j from P_iA. Random control: both uniform over the other clips.
         """
-        rng = np.random.default_rng([seed, epoch, 1])
+        rng = np.random.default_rng([FURTHER_CLIPS, seed, epoch])
         if self.by_sound is None or self.by_image is None:
             shift = rng.integers(1, self.num_train, size=(self.num_train, 2))[rows]
             return (rows + shift[:, 0]) % self.num_train, (rows + shift[:, 1]) % self.num_train
@@ -212,10 +212,12 @@ def neighbours_for(num_train: int) -> int:
 
 def require_room_for_negatives(k: int, num_train: int) -> None:
     """Raises BenchError where 2K >= n - 1: two full sets of neighbours would leave no negative."""
-    if 2 * k >= num_train - 1:
+    largest = (num_train - 2) // 2
+    if k > largest:
+        remedy = f"set method.k={largest} or less" if largest > 0 else "use more clips"
         raise BenchError(
             f"method.k={k} is too large for a training list of {num_train} clips: 2K must stay "
-            f"below n - 1; set method.k={max(1, (num_train - 2) // 2)} or less, or use more clips"
+            f"below n - 1; {remedy}"
         )
 
 

@@ -26,7 +26,13 @@ class Line(Method):
         self.slope = nn.Parameter(torch.randn(1))
         self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
         self.draws: list[float] = []
+        self.rates: list[float] = []
         self.wasted_draws = 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self._trainer is not None:
+            self.rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return super().training_step(batch, batch_idx)
 
     def loss(self, batch: Batch) -> Tensor:
         self.draws.append(torch.rand(1).item())
@@ -105,12 +111,24 @@ def test_adam_gets_the_rate_and_decay_as_they_stand_and_no_frozen_parameter():
 
 @pytest.mark.filterwarnings("ignore")
 def test_one_cycle_spans_the_whole_run():
-    trainer = fitted(Line(OptimConfig(lr=0.25, schedule="one_cycle")), max_epochs=2)
+    method = Line(OptimConfig(lr=0.25, schedule="one_cycle"))
 
-    (scheduler,) = (each.scheduler for each in trainer.lr_scheduler_configs)
-    # 2 epochs of 3 steps; torch ends a cycle at lr / 25 / 1e4
-    assert scheduler.total_steps == 6
-    assert trainer.optimizers[0].param_groups[0]["lr"] < 0.25
+    fitted(method, max_epochs=2)
+
+    # torch begins a cycle at lr / 25 and ends it at lr / 25 / 1e4
+    assert len(method.rates) == 6
+    assert method.rates[0] == pytest.approx(0.01)
+    assert method.rates[-1] == pytest.approx(1e-6)
+    assert 0.2 < max(method.rates) <= 0.25
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_constant_rate_stays_what_was_asked():
+    method = Line(OptimConfig(lr=0.25))
+
+    fitted(method, max_epochs=2)
+
+    assert method.rates == [0.25] * 6
 
 
 @pytest.mark.filterwarnings("ignore")
