@@ -17,7 +17,7 @@ import benchmark
 from benchmark.config import RunConfig, content_hash, nested
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
 from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
-from benchmark.floor_cache import cached_floor, cached_floors
+from benchmark.floor_cache import cached_floor, cached_floors, truth_hash
 from benchmark.records import (
     PATHS,
     Card,
@@ -88,8 +88,10 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     data = data_class(config.data, method.inputs, seed=config.seed)
     data.setup("test" if isinstance(method, Floor) else "fit")
     method.check(data)
-    _check_selection(config, data)
-    identity = {**config.identity(), "lists": _list_hashes(data), "dry_run": dry_run}
+    _check_trainer(config, data)
+    lists = {name: split.sha256 for name, split in data.report.splits.items()}
+    identity = {**config.identity(), "lists": lists, "truth": truth_hash(data.truth()),
+                "dry_run": dry_run}  # fmt: skip
     config_hash = content_hash(identity)
     folder, finished = run_folder(config, config_hash, fresh=fresh)
     if finished:
@@ -98,7 +100,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         if is_first_rank():
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
-        stages = StageRunner(config, data, folder, identity["lists"])
+        stages = StageRunner(config, data, folder, lists)
         tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
             method, data, stages, folder
         )  # fmt: skip
@@ -118,7 +120,7 @@ def _method(config: RunConfig) -> Method:
     return method_class(config.method, config.optim, seed=config.seed)
 
 
-def _check_selection(config: RunConfig, data: ClipData) -> None:
+def _check_trainer(config: RunConfig, data: ClipData) -> None:
     select = config.trainer.select
     if select not in ("last", "val_loss"):
         raise BenchError(f"trainer.select={select!r} is unknown; use last or val_loss")
@@ -130,32 +132,34 @@ def _check_selection(config: RunConfig, data: ClipData) -> None:
         )
 
 
-def _list_hashes(data: ClipData) -> dict[str, str]:
-    return {name: split.sha256 for name, split in data.report.splits.items()}
-
-
 def run_folder(config: RunConfig, config_hash: str, *, fresh: bool) -> tuple[Path, bool]:
     """The folder of a run, made if there is none, and whether it is finished.
 
-    The newest folder of that configuration is taken; ``fresh`` always makes one.
+    The newest folder of that configuration is taken; ``fresh`` makes one, and the other ranks take
+    what the first has made.
     """
     runs = Path(config.logging.runs)
     name = f"*-{config.method_name}-{config.data_name}-{config_hash[:8]}"
-    if not fresh:
+    if not fresh or not is_first_rank():
         for folder in sorted(runs.glob(name), reverse=True):
             if folder.is_dir():
                 return folder, (folder / "record.json").exists()
-    folder = runs / run_folder_name(
-        datetime.now(UTC), config.method_name, config.data_name, config_hash
-    )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BenchError(
-            f"{folder} cannot be made ({error.strerror}); set logging.runs to a folder that you "
-            "may write to"
-        ) from error
-    return folder, False
+    while True:
+        folder = runs / run_folder_name(
+            datetime.now(UTC), config.method_name, config.data_name, config_hash
+        )
+        try:
+            folder.mkdir(parents=True)
+            return folder, False
+        except FileExistsError:
+            if not folder.is_dir():
+                raise BenchError(f"{folder} is a file; remove it or set logging.runs") from None
+            time.sleep(0.1)  # names have whole seconds
+        except OSError as error:
+            raise BenchError(
+                f"{folder} cannot be made ({error.strerror}); set logging.runs to a folder that "
+                "you may write to"
+            ) from error
 
 
 @dataclass(frozen=True)
