@@ -21,7 +21,7 @@ demo: setup
 	$(RUN) bench run --method hardpos --data synthetic
 
 test: setup
-	$(RUN) pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist worksteal
 
 lint: setup
 	$(RUN) ruff check .

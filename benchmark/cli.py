@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and not options.takes_settings:
         parser.error(f"bench {options.verb} does not understand {rest[0]!r}")
     options.overrides = rest
-    _quiet_lightning()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:
@@ -59,7 +59,7 @@ def _stop(signal_number: int, frame: FrameType | None) -> None:
 
 
 def _quiet_lightning() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Leaves warnings of Lightning only; call it after the import, which sets the level."""
     for name in ("lightning.pytorch", "pytorch_lightning", "lightning_fabric", "faiss"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -146,6 +146,7 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.records import is_ranked
     from benchmark.runner import run
 
+    _quiet_lightning()
     for seed in range(first.seed, first.seed + (options.seeds or 1)):
         config = first if seed == first.seed else _composed(options, seed)
         finished = run(config, dry_run=options.dry_run, fresh=options.fresh)

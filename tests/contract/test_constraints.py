@@ -1,7 +1,7 @@
 """The pins of pyproject.toml are what is installed; every score rests on these versions.
 
-After a change of dependencies: empty ``constraint-dependencies``, ``uv lock --upgrade``, ``uv
-sync``, paste what this prints, and ``uv lock`` once more::
+After a change of dependencies: empty ``constraint-dependencies``, run ``uv sync --upgrade``, and
+paste what this prints::
 
     uv run --no-sync python tests/contract/test_constraints.py
 """
