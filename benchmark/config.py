@@ -3,8 +3,6 @@
 Precedence: defaults < recipe of (method, data) < preset < --config files < command line.
 """
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.records import NOT_IN_HASH
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, did_you_mean
+from benchmark.settings import NOT_IN_HASH, flat, nested
 from datamodules.base import ClipData, DataConfig
 from methods.base import Method, MethodConfig, OptimConfig
 from metrics.errors import BenchError
@@ -307,34 +305,4 @@ def read_settings(path: Path) -> dict[str, object]:
         raise BenchError(f"--config {path} cannot be read: {reason}") from error
     if not isinstance(tree, dict):
         raise BenchError(f"--config {path} must hold settings such as 'optim: {{lr: 1e-4}}'")
-    return dict(_flat(tree, ""))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, object]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as a nested dict.
-
-    >>> nested({"seed": 0, "optim.lr": 0.1})
-    {'seed': 0, 'optim': {'lr': 0.1}}
-    """
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *groups, leaf = key.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[leaf] = value
-    return tree
-
-
-def content_hash(content: object) -> str:
-    """sha256 of plain values, the same for any order of keys."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return dict(flat(tree))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.config import content_hash
+from benchmark.settings import content_hash
 from benchmark.stages import write_json
 from datamodules.cache import cache_dir
 from datamodules.progress import progress_bar

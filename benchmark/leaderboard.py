@@ -1,7 +1,5 @@
 """``leaderboard.md`` as a pure function of records: any order of them gives the same bytes."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +8,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from benchmark.records import (
-    NOT_IN_HASH,
     Difference,
     Figures,
     Interval,
@@ -20,6 +17,7 @@ from benchmark.records import (
     read_results,
     write_atomically,
 )
+from benchmark.settings import NOT_IN_HASH, content_hash, flat
 
 KEYS = ("ciou@0.5", "pixel_ap", "pointing", "auc")
 CLAIMED = ("ciou@0.5", "pixel_ap")
@@ -108,24 +106,16 @@ def leaderboard(records: Iterable[Record]) -> str:
 
 
 def variant_key(record: Record) -> str:
-    """Hash of what a run is apart from its seed: method, version and scored settings."""
-    settings = {key: value for key, value in _flat(record.config, "") if not _is_neutral(key)}
+    """Hash of what a run is apart from its seed: method, version, settings and training list."""
+    settings = {key: value for key, value in flat(record.config) if not _is_neutral(key)}
     distribution = [record.distribution.name, record.distribution.version]
-    text = json.dumps([record.method, distribution, settings], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    trained_on = record.splits["train"].sha256 if "train" in record.splits else None
+    return content_hash([record.method, distribution, settings, trained_on])
 
 
 def _is_neutral(key: str) -> bool:
     """Whether a dotted setting may differ between the runs of one row."""
     return key == "seed" or NOT_IN_HASH.fullmatch(key) is not None
-
-
-def _flat(tree: Mapping[str, object], prefix: str) -> Iterable[tuple[str, object]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _latest_ranked(ordered: Sequence[Record]) -> tuple[list[Record], list[tuple[Record, str]]]:

@@ -33,12 +33,6 @@ PACKAGES = (
     "torch", "pytorch-lightning", "torchvision", "torchaudio", "torchmetrics", "numpy",
     "opencv-contrib-python-headless",
 )  # fmt: skip
-NOT_IN_HASH = re.compile(
-    r"trainer\.(devices|num_nodes|accelerator|strategy)|data\.(num_workers|root|annotations)|logging\..*"
-)
-"""Settings that must not change a score: runs that differ in them alone are the same run."""
-PATHS = re.compile(r"data\.(root|annotations)|logging\.runs")
-"""Settings that say where a user keeps things; no record holds them."""
 Interval = tuple[float, float]
 
 

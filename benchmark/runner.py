@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 import benchmark
-from benchmark.config import RunConfig, content_hash, nested
+from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
 from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
 from benchmark.floor_cache import cached_floor, cached_floors, truth_hash
 from benchmark.records import (
-    PATHS,
     Card,
     Difference,
     Distribution,
@@ -40,6 +39,7 @@ from benchmark.records import (
     write_scores,
 )
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
+from benchmark.settings import PATHS, content_hash, nested
 from benchmark.stages import StageRunner, is_first_rank, locked
 from datamodules.base import ClipData
 from methods.base import Method

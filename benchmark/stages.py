@@ -22,8 +22,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from benchmark.config import RunConfig, content_hash
-from benchmark.records import NOT_IN_HASH, write_atomically
+from benchmark.config import RunConfig
+from benchmark.records import write_atomically
+from benchmark.settings import NOT_IN_HASH, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
 from metrics.errors import BenchError

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import RunConfig, compose, content_hash, parsed, read_settings
+from benchmark.config import RunConfig, compose, parsed, read_settings
+from benchmark.settings import content_hash
 from methods.hardpos import HardPos
 from metrics.errors import BenchError
 

@@ -1,0 +1,49 @@
+"""Dotted settings as plain data: trees, hashes, and which of them may change a score."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NOT_IN_HASH = re.compile(
+    r"trainer\.(devices|num_nodes|accelerator|strategy)|data\.(num_workers|root|annotations)|logging\..*"
+)
+"""Settings that must not change a score: runs that differ in them alone are the same run."""
+PATHS = re.compile(r"data\.(root|annotations)|logging\.runs")
+"""Settings that say where a user keeps things; no record holds them."""
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested mapping as dotted keys and values.
+
+    >>> dict(flat({"seed": 0, "optim": {"lr": 0.1}}))
+    {'seed': 0, 'optim.lr': 0.1}
+    """
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a nested dict.
+
+    >>> nested({"seed": 0, "optim.lr": 0.1})
+    {'seed': 0, 'optim': {'lr': 0.1}}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, leaf = key.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[leaf] = value
+    return tree
+
+
+def content_hash(content: object) -> str:
+    """sha256 of plain values, the same for any order of keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
