@@ -42,10 +42,10 @@ class OptimConfig:
 class MethodCard:
     """Facts that change how a method's number is read."""
 
-    paper: str
-    supervision: str
-    pretraining: str
-    map_range: tuple[float, float] | None
+    paper: str = "-"
+    supervision: str = "none"
+    pretraining: str = "none"
+    map_range: tuple[float, float] | None = None  # None where values have no fixed range
     floor: bool = False
 
 
@@ -109,9 +109,12 @@ class Method(pl.LightningModule, ABC):
     def localize(self, clip: Clip) -> Localization:
         """Raw map and confidence of each clip's target segment."""
 
-    @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """Loss of a batch, scaled so that the mean over devices is that of the global batch."""
+        """Loss of a batch, scaled so that the mean over devices is that of the global batch.
+
+        A method writes this, or its own ``training_step``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define loss or training_step")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one step; a loss that is not finite ends the run in words."""

@@ -2,9 +2,7 @@
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from datamodules.clip import Batch, Clip, Localization
+from datamodules.clip import Clip, Localization
 from methods.base import Method, MethodCard
 
 
@@ -12,11 +10,7 @@ class Floor(Method):
     """A rule of ``metrics.floors``; it learns nothing, and its maps are made by the metrics."""
 
     rule: ClassVar[str]
-    card = MethodCard(paper="-", supervision="none", pretraining="none", map_range=None, floor=True)
-
-    def loss(self, batch: Batch) -> Tensor:
-        """A floor has no training."""
-        raise NotImplementedError(f"the floor {self.rule!r} is not trained")
+    card = MethodCard(floor=True)
 
     def localize(self, clip: Clip) -> Localization:
         """A floor may need the truth of other folds, which no method sees."""
