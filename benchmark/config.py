@@ -55,7 +55,7 @@ class LoggingConfig:
     """Settings ``logging.*``; none of them changes a score."""
 
     runs: str = "runs"  # folder of the run folders
-    wandb: bool = False  # offline without a key; the record never depends on it
+    wandb: bool = False  # offline without WANDB_API_KEY; the record never depends on it
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ not finished holds the checkpoint of the last whole epoch and is resumed from it
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -156,8 +157,10 @@ class StageRunner:
     def _loggers(self, folder: Path) -> list[Logger]:
         loggers: list[Logger] = [CSVLogger(folder, name="logs")]
         if self.config.logging.wandb:
-            loggers.append(WandbLogger(project="avloc-bench", save_dir=folder, offline=True,
-                                       config=dict(self.config.values)))  # fmt: skip
+            offline = "WANDB_API_KEY" not in os.environ
+            settings = dict(self.config.values)
+            loggers.append(WandbLogger(project="avloc-bench", save_dir=folder, offline=offline,
+                                       config=settings))  # fmt: skip
         return loggers
 
 
