@@ -247,6 +247,12 @@ _CLAIM_HEADER = (
 )
 
 
+def _pretraining(record: Record) -> str:
+    """What a run started from: its card's word, or none where it was given no weights."""
+    settings = dict(flat(record.config))
+    return "none" if settings.get("method.pretrained", "given") is None else record.card.pretraining
+
+
 def _claims(row: Row) -> Sequence[str]:
     card = row.first.card
     return (
@@ -256,7 +262,7 @@ def _claims(row: Row) -> Sequence[str]:
         *(_difference_cell(row.records, "swap", key) for key in CLAIMED),
         _difference_cell(row.records, "all_objects", KEYS[0]),
         card.supervision,
-        card.pretraining,
+        _pretraining(row.first),
         _leakage_cell(row.records),
     )
 

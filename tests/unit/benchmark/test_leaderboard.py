@@ -230,3 +230,15 @@ def test_a_corrupt_record_among_the_results_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(BenchError, match=r"broken\.json cannot be read as a record"):
         write_leaderboard(tmp_path, tmp_path / "leaderboard.md")
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, "none"), ("resnet18.pth", "vision")])
+def test_a_run_without_weights_is_listed_as_not_pretrained(
+    record: Record, weights: str | None, expected: str
+) -> None:
+    method = dict(record.config["method"]) | {"pretrained": weights}  # type: ignore[call-overload]
+    card = replace(record.card, pretraining="vision")
+    page = leaderboard([replace(record, card=card, config=record.config | {"method": method})])
+
+    claims = lines_with(page, "**hardpos**")[1].split(" | ")
+    assert expected == claims[-2]
