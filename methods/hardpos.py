@@ -214,10 +214,10 @@ def require_room_for_negatives(k: int, num_train: int) -> None:
     """Raises BenchError where 2K >= n - 1: two full sets of neighbours would leave no negative."""
     largest = (num_train - 2) // 2
     if k > largest:
-        remedy = f"set method.k={largest} or less" if largest > 0 else "use more clips"
+        remedy = f"set method.k={largest} or less, or " if largest > 0 else ""
         raise BenchError(
             f"method.k={k} is too large for a training list of {num_train} clips: 2K must stay "
-            f"below n - 1; {remedy}"
+            f"below n - 1; {remedy}use more clips"
         )
 
 
