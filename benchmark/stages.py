@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from filelock import FileLock, Timeout
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -28,6 +29,7 @@ from benchmark.records import write_atomically
 from benchmark.settings import NOT_IN_HASH, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
+from methods.global_norm import world_size
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
@@ -58,18 +60,28 @@ class StageRunner:
         return method
 
     def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:
-        """The folder that ``build`` filled; re-used when key and former stages are unchanged."""
+        """The folder that ``build`` filled; re-used when key and former stages are unchanged.
+
+        The first rank builds, the others wait.
+        """
         folder = self._stage_folder(name, {"key": dict(key), "after": self.stage_hashes[:]})
         with locked(folder, wait=True):
-            if not (folder / DONE).exists():
+            if (folder / DONE).exists():
+                self._reuse(name, folder)
+            elif is_first_rank():
                 started = time.monotonic()
                 log.info("stage %s: building %s", name, folder)
                 build(folder)
                 self.seconds[name] = time.monotonic() - started
                 write_json(folder / DONE, {"seconds": self.seconds[name]})
-            else:
-                log.info("stage %s: unchanged, re-used from %s", name, folder)
+        if world_size() > 1:
+            dist.barrier()
         return folder
+
+    def _reuse(self, name: str, folder: Path) -> None:
+        """Counts what a finished stage had taken, so that a record says what a run costs."""
+        log.info("stage %s: unchanged, re-used from %s", name, folder)
+        self.seconds[name] = json.loads((folder / DONE).read_text(encoding="utf-8"))["seconds"]
 
     def note(self, name: str, value: float) -> None:
         """Writes a figure of the preparation into the record."""
@@ -85,7 +97,7 @@ class StageRunner:
     def train(self, method: Method, folder: Path, *, title: str) -> None:
         """Trains a method into a folder, or loads what the folder already has."""
         if (folder / DONE).exists():
-            log.info("stage %s: unchanged, re-used from %s", title, folder)
+            self._reuse(title, folder)
             load_weights(method, folder / WEIGHTS)
             return
         started = time.monotonic()
