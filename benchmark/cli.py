@@ -134,10 +134,13 @@ def _add_run(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     _add_composition(parser)
     parser.add_argument("--seeds", type=int, metavar="N", help="run N seeds, from --seed upwards")
     parser.add_argument("--fresh", action="store_true",
-                        help="start anew, whatever run of this configuration there is")  # fmt: skip
+                        help="start a new run; finished stages are still re-used")  # fmt: skip
 
 
 def _run(options: argparse.Namespace) -> int:
+    asked_twice = any(word.startswith("seed=") for word in options.overrides)
+    if asked_twice and (options.seed is not None or options.seeds is not None):
+        raise BenchError("the seed is given twice: use --seed or --seeds, or seed=S, not both")
     first = _composed(options, options.seed)
     if options.seeds is not None and options.seeds < 1:
         raise BenchError(f"--seeds must be at least 1, got {options.seeds}")
@@ -145,11 +148,14 @@ def _run(options: argparse.Namespace) -> int:
         print(f"bench: --limit {options.limit}: this run will not be ranked", file=sys.stderr)
     from benchmark.records import is_ranked
     from benchmark.runner import run
+    from benchmark.stages import is_first_rank
 
     _quiet_lightning()
     for seed in range(first.seed, first.seed + (options.seeds or 1)):
         config = first if seed == first.seed else _composed(options, seed)
         finished = run(config, dry_run=options.dry_run, fresh=options.fresh)
+        if not is_first_rank():
+            continue
         if options.json:
             print(json.dumps(finished.record.to_dict(), sort_keys=True))
             continue
@@ -228,7 +234,9 @@ def _sample_data(options: argparse.Namespace) -> int:
     from datamodules.sample_data import write_sample
 
     written = write_sample(options.name, options.root, clips=options.clips, seed=options.seed)
-    print(written)
+    print(f"{written.root}: {written.num_train} training and {written.num_test} test clips")
+    print(f"Try it: bench run --method hardpos --data {options.name} --preset small "
+          f"data.root={written.root}")  # fmt: skip
     return DONE
 
 

@@ -35,6 +35,8 @@ LOWEST = {
     "trainer.max_epochs": 1,
 }
 """Smallest values that have a meaning; below, some library would fail in words of its own."""
+ABOVE_ZERO = ("optim.lr", "method.temperature")
+LARGEST_SEED = 2**31 - 1
 
 
 @dataclass
@@ -154,6 +156,8 @@ def compose(
         batch_size = max(2, min(schema.data.batch_size, limit // 2))
         if "data.batch_size" not in command_line and batch_size != schema.data.batch_size:
             apply("--limit", {"data.batch_size": batch_size})
+    if schema.seed > LARGEST_SEED:
+        raise BenchError(f"seed must be at most {LARGEST_SEED}, got {schema.seed}")
     OmegaConf.set_readonly(schema, True)
     return _run_config(schema, method_name, data_name, chosen, kinds, layers, overrides)
 
@@ -226,7 +230,7 @@ def _set(
         ) from error
     if isinstance(setting, int | float) and setting < LOWEST.get(key, setting):
         raise BenchError(f"{key}={value} ({layer}): must be at least {LOWEST[key]}")
-    if key == "optim.lr" and not schema.optim.lr > 0:
+    if key in ABOVE_ZERO and not OmegaConf.select(schema, key) > 0:
         raise BenchError(f"{key}={value} ({layer}): must be above 0")
 
 

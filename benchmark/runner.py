@@ -90,8 +90,14 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     method.check(data)
     _check_trainer(config, data)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
-    identity = {**config.identity(), "lists": lists, "truth": truth_hash(data.truth()),
-                "dry_run": dry_run}  # fmt: skip
+    truth = data.truth()
+    identity = {
+        **config.identity(),
+        "lists": lists,
+        "truth": truth_hash(truth),
+        "categories": [sample.category for sample in truth],  # they choose the swapped sounds
+        "dry_run": dry_run,
+    }
     config_hash = content_hash(identity)
     folder, finished = run_folder(config, config_hash, fresh=fresh)
     if finished:
@@ -100,7 +106,8 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         if is_first_rank():
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
-        stages = StageRunner(config, data, folder, lists)
+        trained_on = {name: digest for name, digest in lists.items() if name != "test"}
+        stages = StageRunner(config, data, folder, trained_on)
         tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
             method, data, stages, folder
         )  # fmt: skip
@@ -135,15 +142,18 @@ def _check_trainer(config: RunConfig, data: ClipData) -> None:
 def run_folder(config: RunConfig, config_hash: str, *, fresh: bool) -> tuple[Path, bool]:
     """The folder of a run, made if there is none, and whether it is finished.
 
-    The newest folder of that configuration is taken; ``fresh`` makes one, and the other ranks take
-    what the first has made.
+    The newest folder of that configuration is taken; ``fresh`` makes one. Only the first rank makes
+    folders, the others wait for it.
     """
     runs = Path(config.logging.runs)
     name = f"*-{config.method_name}-{config.data_name}-{config_hash[:8]}"
-    if not fresh or not is_first_rank():
+    while not fresh or not is_first_rank():
         for folder in sorted(runs.glob(name), reverse=True):
             if folder.is_dir():
                 return folder, (folder / "record.json").exists()
+        if is_first_rank():
+            break
+        time.sleep(0.2)
     while True:
         folder = runs / run_folder_name(
             datetime.now(UTC), config.method_name, config.data_name, config_hash

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from filelock import FileLock, Timeout
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -29,7 +28,6 @@ from benchmark.records import write_atomically
 from benchmark.settings import NOT_IN_HASH, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
-from methods.global_norm import world_size
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
@@ -54,10 +52,12 @@ class StageRunner:
             for key, value in self.config.values.items()
             if not key.startswith("method.") and not NOT_IN_HASH.fullmatch(key)
         }
-        folder = self._stage_folder(name, {"method": own, "run": shared})
+        kind = f"{type(method).__module__}.{type(method).__qualname__}"
+        folder = self._stage_folder(name, {"kind": kind, "method": own, "run": shared})
         with locked(folder, wait=True):
             self.train(method, folder, title=name)
-        return method
+        device = self._lightning(logger=False, enable_checkpointing=False).strategy.root_device
+        return method.to(device)  # Lightning leaves it on the CPU
 
     def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:
         """The folder that ``build`` filled; re-used when key and former stages are unchanged.
@@ -74,8 +74,8 @@ class StageRunner:
                 build(folder)
                 self.seconds[name] = time.monotonic() - started
                 write_json(folder / DONE, {"seconds": self.seconds[name]})
-        if world_size() > 1:
-            dist.barrier()
+        while not (folder / DONE).exists():
+            time.sleep(0.2)
         return folder
 
     def _reuse(self, name: str, folder: Path) -> None:
@@ -88,7 +88,8 @@ class StageRunner:
         self.notes[name] = value
 
     def _stage_folder(self, name: str, key: Mapping[str, object]) -> Path:
-        digest = content_hash({"stage": name, "lists": self.lists, **key})
+        data = self.config.data_name
+        digest = content_hash({"stage": name, "data": data, "lists": self.lists, **key})
         self.stage_hashes.append(digest)
         folder = Path(self.config.logging.runs) / "stages" / f"{name}-{digest[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +113,10 @@ class StageRunner:
             ckpt_path=resumed,
             weights_only=True,
         )
+        if self.config.logging.wandb:
+            import wandb  # slow to import, and only asked for here
+
+            wandb.finish()  # the next stage is a run of its own
         if self.config.trainer.select == "val_loss":
             state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
             method.load_state_dict(state["state_dict"])

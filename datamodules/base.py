@@ -102,6 +102,7 @@ class ClipData(pl.LightningDataModule, ABC):
                 f"data.augmentation={config.augmentation!r} is unknown; use one of {known}"
             )
         self.config, self.inputs, self.seed = config, inputs, seed
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more ranks than clips
         self.draw: Draw | None = None
         self._loaded: DataReport | None = None
 

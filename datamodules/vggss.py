@@ -110,7 +110,9 @@ class VggSs(ClipData):
                 f"frames/<id>.jpg|png and audio/<id>.wav in {self._root}; check data.root and "
                 "data.test_list"
             )
-        train = self._train_parts([i for row, i in enumerate(train_list.ids) if row not in removed])
+        leaked = frozenset(train_list.ids[row] for row in leaks.rows)
+        kept = [i for row, i in enumerate(train_list.ids) if row not in removed]
+        train = self._train_parts(kept, leaked)
         return DataReport(
             splits={
                 **{name: _split(name, part.ids, {}) for name, part in train.items()},
@@ -202,10 +204,15 @@ class VggSs(ClipData):
         found = next((path for path in usual if path.is_file()), None)
         return IdList(self._root, (), 0) if found is None else read_id_list(found, VGGSS_ID)
 
-    def _train_parts(self, clip_ids: Sequence[str]) -> dict[str, "_Part"]:
+    def _train_parts(self, clip_ids: Sequence[str], leaked: frozenset[str]) -> dict[str, "_Part"]:
+        """Training and validation clips; one of a test video never validates."""
         if not self.config.val_fraction:
             return {"train": self._part(clip_ids)}
-        val = [i for i in clip_ids if is_held_out(video_of(i), self.config.val_fraction)]
+        val = [
+            clip_id
+            for clip_id in clip_ids
+            if clip_id not in leaked and is_held_out(video_of(clip_id), self.config.val_fraction)
+        ]
         held_out = set(val)
         train = [clip_id for clip_id in clip_ids if clip_id not in held_out]
         return {"train": self._part(train), "val": self._part(val)}

@@ -40,7 +40,7 @@ class LogSpectrogram(nn.Module):
     def __init__(self, sample_rate_hz: int, segment_seconds: float) -> None:
         super().__init__()
         self.n_fft, self.hop = 512, 160
-        self.num_frames = int(segment_seconds * sample_rate_hz) // self.hop
+        self.num_frames = round(segment_seconds * sample_rate_hz) // self.hop
         window = tukey_window(self.n_fft, 0.25)
         self.register_buffer("window", window, persistent=False)
         one_sided = torch.full((self.n_fft // 2 + 1,), 2.0)

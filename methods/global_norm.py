@@ -94,15 +94,16 @@ class GlobalBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         axes = [0, *range(2, input.dim())]
         shape = [1, -1, *[1] * (input.dim() - 2)]
-        count = sum_over_ranks(torch.tensor(float(input.numel() // input.shape[1])).to(input))
-        mean = sum_over_ranks(input.sum(axes)) / count
-        centred = input - mean.view(shape)
+        exact = input if input.dtype == torch.float64 else input.float()
+        count = sum_over_ranks(exact.new_tensor(input.numel() // input.shape[1]))
+        mean = sum_over_ranks(exact.sum(axes)) / count
+        centred = exact - mean.view(shape)
         variance = sum_over_ranks(centred.square().sum(axes)) / count
         self._update_running(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * torch.rsqrt(variance.view(shape) + self.eps)
-        if not self.affine:
-            return normalised
-        return normalised * self.weight.view(shape) + self.bias.view(shape)
+        if self.affine:
+            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
+        return normalised.to(input.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:

@@ -24,6 +24,7 @@ from methods.lvs_vanilla import (
     ContrastiveConfig,
     LvsVanilla,
     cosine_localization,
+    exponent_scale,
     require_known_pool,
     require_other_clips,
     vanilla_rows,
@@ -80,6 +81,11 @@ class HardPos(Method):
             raise BenchError(
                 f"method.mining_pool={config.mining_pool!r} is unknown; use mean or response"
             )
+        if config.positives == "random" and config.init_from_stage1:
+            raise BenchError(
+                "method.init_from_stage1=true has no meaning with method.positives=random, which "
+                "has no stage 1"
+            )
         if config.k is not None and config.k < 1:
             raise BenchError(f"method.k must be at least 1, got {config.k}")
         self.streams = TwoStream(config)
@@ -91,6 +97,8 @@ class HardPos(Method):
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative, or K leaves none in the list."""
         require_other_clips(data.config.batch_size)
+        if cast("HardPosConfig", self.config).positives == "random":
+            return
         num_train = len(data.report.splits["train"])
         require_room_for_negatives(self.neighbours(num_train), num_train)
 
@@ -104,11 +112,11 @@ class HardPos(Method):
         config = cast("HardPosConfig", self.config)
         split = data.report.splits["train"]
         self.num_train = len(split)
-        k = self.neighbours(self.num_train)
-        stages.note("k", k)
         self.draw = self.drawn_positives
         if config.positives == "random":
             return
+        k = self.neighbours(self.num_train)
+        stages.note("k", k)
         shared = {f.name: getattr(config, f.name) for f in fields(ContrastiveConfig)}
         base = LvsVanilla(ContrastiveConfig(**shared), self.optim, seed=self.seed)
         base = stages.fit("lvs_vanilla", base)
@@ -124,10 +132,11 @@ class HardPos(Method):
         self.by_sound = np.load(mined / "by_sound.npy", mmap_mode="r")
         self.by_image = np.load(mined / "by_image.npy", mmap_mode="r")
         if None not in split.categories:
-            known, categories = np.unique(np.array(split.categories), return_inverse=True)
+            names = np.array(split.categories)
+            _, categories, counts = np.unique(names, return_inverse=True, return_counts=True)
             stages.note("mined_purity_by_sound", purity(self.by_sound, categories))
             stages.note("mined_purity_by_image", purity(self.by_image, categories))
-            stages.note("mined_purity_by_chance", 1 / len(known))
+            stages.note("mined_purity_by_chance", float(((counts / len(names)) ** 2).sum()))
 
     def drawn_positives(self, rows: Rows, epoch: int, seed: int) -> tuple[Rows, Rows]:
         """Rows k of further frames and j of further sounds, a function of (seed, epoch, row).
@@ -165,7 +174,7 @@ class HardPos(Method):
         negatives = pooled_negatives(alpha, config.negative_pool)
         is_negative = self.negatives_of(batch.clip.index, gathered(batch.clip.index))
         self.rows_without_negatives += sum_over_ranks((~is_negative.any(1)).sum())
-        scale = config.temperature
+        scale = exponent_scale(config)
         return contrastive_rows(positives / scale, negatives / scale, is_negative).mean()
 
     def figures(self) -> dict[str, float]:

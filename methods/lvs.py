@@ -27,7 +27,7 @@ class LvsConfig(TwoStreamConfig):
     """Settings of `lvs`."""
 
     temperature: float = 0.07  # LVS code
-    paper_literal: bool = False  # true: temperature 1, and the diagonal stays, times -99
+    paper_literal: bool = False  # true: divides by 1 and keeps the diagonal, times -99
 
 
 class Lvs(Method):

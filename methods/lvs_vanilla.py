@@ -27,7 +27,8 @@ from metrics.errors import BenchError
 class ContrastiveConfig(TwoStreamConfig):
     """Settings of the contrastive objective shared by `lvs_vanilla` and `hardpos`."""
 
-    temperature: float = 0.07  # LVS code; the paper prints none, which is 1
+    temperature: float = 0.07  # LVS code; the paper prints none
+    paper_literal: bool = False  # true: exponents as printed, whatever the temperature
     negative_pool: str = "mean"  # mean (Eq. 5 as printed) | masked (LVS code)
 
 
@@ -98,7 +99,7 @@ def vanilla_rows(sound: Tensor, visual: Tensor, config: ContrastiveConfig) -> Te
     positive = masked_mean(base, soft_mask(base))
     negative = pooled_negatives(alpha, config.negative_pool)
     is_negative = ~F.one_hot(own, alpha.shape[1]).bool()
-    scale = config.temperature
+    scale = exponent_scale(config)
     return contrastive_rows(positive[:, None] / scale, negative / scale, is_negative)
 
 
@@ -107,6 +108,11 @@ def cosine_localization(streams: TwoStream, clip: Clip) -> Localization:
     visual, sound = streams(clip)
     heatmap = paired_maps(sound, visual)
     return Localization(heatmap, heatmap.flatten(1).amax(1))
+
+
+def exponent_scale(config: ContrastiveConfig) -> float:
+    """What exponents are divided by: 1 as the paper prints, or the temperature of the LVS code."""
+    return 1.0 if config.paper_literal else config.temperature
 
 
 def require_known_pool(pool: str) -> None:

@@ -14,6 +14,8 @@ from methods.frontends import LogMel, LogSpectrogram, NormalizedFrames
 from methods.global_norm import ZeroMean, with_global_statistics
 from metrics.errors import BenchError
 
+SHORTEST_SMALL = 2560  # samples; fewer give the small sound stream less than 4 frames
+
 
 @dataclass
 class TwoStreamConfig(MethodConfig):
@@ -38,6 +40,11 @@ class TwoStream(nn.Module):
         if config.backbone == "small":
             if config.pretrained is not None:
                 raise BenchError("method.pretrained has no meaning with method.backbone=small")
+            if config.segment_seconds * config.sample_rate_hz < SHORTEST_SMALL:
+                raise BenchError(
+                    f"method.segment_seconds={config.segment_seconds} is too short for "
+                    f"method.backbone=small: it needs {SHORTEST_SMALL} samples"
+                )
             self.spectrogram: nn.Module = LogMel(config.sample_rate_hz)
             self.visual, self.audio = small_visual(), small_audio()
         elif config.backbone == "resnet18":

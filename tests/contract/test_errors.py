@@ -267,3 +267,23 @@ def test_a_file_that_breaks_after_it_was_verified_stops_the_run(
     assert message.startswith(f"{frame} cannot be read: ")
     assert message.endswith("or run with data.verify=true, which excludes and reports unreadable "
                             "clips")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seeds", "2", "seed=5"), "the seed is given twice"),
+        (("seed=3000000000",), "seed must be at most 2147483647, got 3000000000"),
+        (("method.temperature=0",), "method.temperature=0 (command line): must be above 0"),
+        (("method.segment_seconds=0.1",), "is too short for method.backbone=small"),
+        (
+            ("method.positives=random", "method.init_from_stage1=true"),
+            "method.init_from_stage1=true has no meaning with method.positives=random",
+        ),
+    ],
+    ids=["seed twice", "seed too large", "no temperature", "short sound", "no stage 1"],
+)
+def test_settings_that_contradict_or_cannot_work(
+    words: tuple[str, ...], message: str, refused: Callable[..., str]
+) -> None:
+    assert message in refused(*SYNTHETIC, *words)

@@ -182,6 +182,15 @@ def test_validation_videos_are_held_out_by_the_hash_of_the_video(root: Path) -> 
     assert splits["train"].ids == tuple(i for i in TRAIN if share[i] >= 0.5)
 
 
+def test_allowed_leaked_clips_train_but_never_validate(root: Path) -> None:
+    write_list(root / "train.txt", [*TRAIN, *TEST])
+
+    splits = data_of(root, allow_leakage=True, val_fraction=0.99).report.splits
+
+    assert set() == set(splits["val"].ids) & set(TEST)
+    assert set(TEST) <= set(splits["train"].ids)
+
+
 def test_a_limit_keeps_the_first_usable_clips_of_each_split(root: Path) -> None:
     for row in (0, 2):
         (root / "frames" / f"{TRAIN[row]}.jpg").write_bytes(b"")
