@@ -29,9 +29,13 @@ class AnswerCollector(Callback):
 
     def __init__(self) -> None:
         self.kept: dict[int, dict[int, tuple[Tensor, Tensor]]] = {}
+        self._forget()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forgets an earlier test."""
+        """Forgets an earlier test; Lightning skips it on a rank without rows."""
+        self._forget()
+
+    def _forget(self) -> None:
         self.kept = {OWN_SOUND: {}, SWAPPED_SOUND: {}}
 
     def on_test_batch_end(
