@@ -35,7 +35,9 @@ HOW_TO_READ = """\
 Every number is a percentage, and higher is better: `ciou@0.5` is the share of clips whose source is found with a consensus IoU of at least 0.5, `auc` the same averaged over all such bars, `pixel_ap` the average precision of a map's pixels, and `pointing` the share of clips where the highest point of the map lies on the source.
 In brackets stands the 95 % interval: how far the number may be off because these test clips were drawn and not others (bootstrap).
 Where a method was trained with several seeds, the number is the mean over them, ± is the standard deviation from seed to seed, and the brackets hold the mean lower and the mean upper end of their intervals.
-*Floors* are rules that never hear the sound (± there is over random draws), and the *ceiling* is the most that any map could score: a method that does not clear the floors has shown nothing.
+*Floors* are rules that never hear the sound (± there is over random draws), and the *ceiling* is the most that any map could score once the protocol's rule has cut it: a method that does not clear the floors has shown nothing.
+`full` and `all_objects` are masks that no rule cuts, so they may lie above a ceiling; `all_objects` knows the box of every object, but not which one sounds.
+Under a rule that keeps half of the pixels no map can hit a small object, which is why such columns may hold zeros alone.
 *Skill* is how much of the way from the best floor to the ceiling a method goes.
 *Minus best floor* and *minus swapped sounds* are differences clip by clip; they are bold where the interval lies above 0 for every seed, which is what "better" means here.
 A method that ignores the sound loses nothing when the sounds are swapped.

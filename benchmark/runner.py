@@ -297,7 +297,9 @@ def _reasons(
     reasons = []
     if dry_run:
         reasons.append("--dry-run")
-    if config.data.limit is not None:
+    if data.report.is_miniature:
+        reasons.append("a miniature made by bench sample-data")
+    if config.data.limit is not None and not dry_run:
         reasons.append(f"--limit {config.data.limit}")
     absent = len(data.report.missing) + len(data.report.unreadable)
     if absent:

@@ -82,6 +82,7 @@ class DataReport:
     leaked_videos: int = 0  # videos of the training list that have test clips
     removed_for_leakage: int = 0  # training clips left out by video
     notes: tuple[str, ...] = ()
+    is_miniature: bool = False  # made by `bench sample-data`; no run on it is ranked
 
 
 class ClipData(pl.LightningDataModule, ABC):

@@ -15,6 +15,7 @@ from datamodules.progress import progress_bar
 from metrics.errors import BenchError
 
 FRAME_SUFFIXES = (".png", ".jpeg", ".jpg")  # the last one wins where a clip has several
+MINIATURE_MARK = "MINIATURE"  # a file of this name says that the clips are made up
 CHECK_VERSION = 1  # raise it when ``media`` judges files differently
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torchvision.io import write_jpeg
 from torchvision.transforms.v2 import functional as tv
 
+from datamodules.clip_folder import MINIATURE_MARK
 from datamodules.synthetic_generator import CLASSES, SyntheticClip, SyntheticSpec, generate_clip
 from metrics.errors import BenchError
 
@@ -83,6 +84,7 @@ def write_vggss_sample(root: Path, clips: int, seed: int) -> Sample:
         if split == "test":
             entries.append(_entry(clip_id, clip))
     _write(root / "vggss.json", json.dumps(entries))
+    _write(root / MINIATURE_MARK, "Made by bench sample-data; no run is ranked.\n")
     _write(root / "vggss_test.csv", "".join(f"{clip_id}\r\n" for clip_id in test_ids))
     _write(root / "train.txt", "\n".join([*train_ids, *test_ids[:LEAKED_CLIPS]]))
     return Sample(root, len(train_ids) + LEAKED_CLIPS, num_test)

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from datamodules.base import ClipData, DataConfig, DataReport, Split
 from datamodules.clip import Inputs
-from datamodules.clip_folder import ClipFolder
+from datamodules.clip_folder import MINIATURE_MARK, ClipFolder
 from datamodules.id_lists import IdList, find_list, is_held_out, leakage, read_id_list
 from datamodules.media import UnreadableMediaError, read_frame, read_sound
 from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss, video_of
@@ -126,6 +126,7 @@ class VggSs(ClipData):
             leaked_clips=leaks.clips,
             leaked_videos=leaks.videos,
             removed_for_leakage=len(removed),
+            is_miniature=(self._root / MINIATURE_MARK).exists(),
             notes=(
                 *annotation_notes(self._annotated[i] for i in test_list.ids),
                 *_list_notes(test_list, train_list),

@@ -126,3 +126,16 @@ def test_too_few_clips_are_refused(tmp_path: Path) -> None:
 def test_data_without_a_miniature_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no miniature of 'vgss' exists; use one of: vggss"):
         write_sample("vgss", tmp_path)
+
+
+def test_a_miniature_is_known_as_one_and_other_folders_are_not(tmp_path: Path) -> None:
+    write_sample("vggss", tmp_path / "vggss", clips=8)
+    inputs = Inputs(image_size=32, segment_seconds=1.0)
+
+    def is_miniature() -> bool:
+        config = VggSsConfig(root=str(tmp_path / "vggss"), batch_size=2, verify=False)
+        return VggSs(config, inputs, seed=0).report.is_miniature
+
+    assert is_miniature()
+    (tmp_path / "vggss" / "MINIATURE").unlink()
+    assert not is_miniature()
