@@ -107,7 +107,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
         trained_on = {name: digest for name, digest in lists.items() if name != "test"}
-        stages = StageRunner(config, data, folder, trained_on)
+        stages = StageRunner(config, data, trained_on)
         tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
             method, data, stages, folder
         )  # fmt: skip

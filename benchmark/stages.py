@@ -38,8 +38,8 @@ LAST, BEST, WEIGHTS, DONE = "last.ckpt", "best.ckpt", "weights.pt", "done.json"
 class StageRunner:
     """The runner's half of ``methods.base.Stages``, for one run."""
 
-    def __init__(self, config: RunConfig, data: ClipData, folder: Path, lists: object) -> None:
-        self.config, self.data, self.folder, self.lists = config, data, folder, lists
+    def __init__(self, config: RunConfig, data: ClipData, lists: object) -> None:
+        self.config, self.data, self.lists = config, data, lists
         self.notes: dict[str, float] = {}
         self.stage_hashes: list[str] = []
         self.seconds: dict[str, float] = {}

@@ -355,6 +355,7 @@ def test_hardpos_runs_on_a_miniature_of_vggss(
 
     assert sample.code == 0
     assert (record["n"], record["n_expected"], record["missing"]) == (10, 10, [])
+    assert "a miniature made by bench sample-data" in record["reasons"]
     assert record["leakage"]["clips"] == 2
     assert (record["leakage"]["trained_on"], record["leakage"]["allowed"]) == (0, False)
 

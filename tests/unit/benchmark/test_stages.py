@@ -53,10 +53,10 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 @pytest.fixture
-def stages(config: RunConfig, tmp_path: Path) -> Callable[[], StageRunner]:
+def stages(config: RunConfig) -> Callable[[], StageRunner]:
     """A new run of one configuration each time."""
     data = Synthetic(config.data, Inputs(), seed=0)
-    return lambda: StageRunner(config, data, tmp_path, lists={"train": "a hash"})
+    return lambda: StageRunner(config, data, lists={"train": "a hash"})
 
 
 @pytest.fixture
@@ -143,11 +143,11 @@ def test_a_stage_is_built_again_when_a_former_one_changes(
     assert build.calls == 2
 
 
-def test_a_stage_is_built_again_for_other_lists(config: RunConfig, tmp_path: Path) -> None:
+def test_a_stage_is_built_again_for_other_lists(config: RunConfig) -> None:
     build = Builder()
     for digest in ("one", "two"):
         data = Synthetic(config.data, Inputs(), seed=0)
-        StageRunner(config, data, tmp_path, {"train": digest}).cached("mined", {"k": 3}, build)
+        StageRunner(config, data, {"train": digest}).cached("mined", {"k": 3}, build)
 
     assert build.calls == 2
 
