@@ -1,6 +1,5 @@
 """The contract of a data set: lists and readers below, seeded loaders above."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.augment import AUGMENTATIONS, augmented_frames, augmented_sound
 from datamodules.clip import Batch, Clip, Inputs
+from datamodules.id_lists import ids_sha256
 from datamodules.sampling import (
     FRAMES,
     SOUNDS,
@@ -56,7 +56,7 @@ class Split:
     @property
     def sha256(self) -> str:
         """Hash of the ids, one per line: the identity of the list in a record."""
-        return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
+        return ids_sha256(self.ids)
 
     def rows(self, keep: Sequence[int]) -> "Split":
         """The same list with only the given rows, in the given order."""

@@ -32,7 +32,7 @@ class Leakage(NamedTuple):
     rows: frozenset[int]  # training rows of those videos
 
 
-def read_id_list(path: Path, form: IdForm) -> IdList:
+def read_id_list(path: Path, form: IdForm, *, id_of: Callable[[str], str] = str.strip) -> IdList:
     """Ids of a text file or one-column CSV, one per line.
 
     Blank lines, either kind of line end, a byte-order mark and a missing last line end are all
@@ -41,6 +41,7 @@ def read_id_list(path: Path, form: IdForm) -> IdList:
     Args:
         path: the list file.
         form: what an id must look like.
+        id_of: the id in a line that is not blank, for lists with further columns.
 
     Raises:
         BenchError: the file cannot be read, holds no id, or a line is not an id; the message
@@ -48,13 +49,18 @@ def read_id_list(path: Path, form: IdForm) -> IdList:
     """
     ids: list[str] = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
-        if row := line.strip():
-            check_id(row, form, f"{path}, line {number}")
-            ids.append(row)
+        if line.strip():
+            ids.append(id_of(line))
+            check_id(ids[-1], form, f"{path}, line {number}")
     if not ids:
         raise BenchError(f"{path} holds no id; expected one {form.words} per line")
     unique = tuple(dict.fromkeys(ids))
     return IdList(path, unique, len(ids) - len(unique))
+
+
+def ids_sha256(ids: Sequence[str]) -> str:
+    """Hash of the ids, one per line: the identity of a list in a record."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def check_id(clip_id: str, form: IdForm, place: str) -> None:

@@ -1,14 +1,13 @@
 """Reader of ``vggss.json``, the boxes of VGG-SS."""
 
-import json
 import re
 from collections.abc import Iterable
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.annotation_files import REMEDY, check_repeats, is_box, read_json, text_field
 from datamodules.id_lists import IdForm, check_id
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -46,11 +45,7 @@ def read_vggss(path: Path) -> tuple[Truth, ...]:
     """
     entries = _json_list(path)
     truths = tuple(_truth(entry, f"{path}, entry {row}") for row, entry in enumerate(entries))
-    seen: set[str] = set()
-    for truth in truths:
-        if truth.id in seen:
-            raise BenchError(f"{path}: {truth.id} is annotated twice; keep one of its entries")
-        seen.add(truth.id)
+    check_repeats(truths, path)
     return truths
 
 
@@ -95,40 +90,19 @@ def annotation_notes(truths: Iterable[Truth]) -> tuple[str, ...]:
 
 
 def _json_list(path: Path) -> list[object]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BenchError(
-            f"{path} is not readable JSON ({error}); fetch it again or set data.annotations"
-        ) from error
+    entries = read_json(path)
     if not isinstance(entries, list) or not entries:
-        raise BenchError(f"{path}: expected a list of annotated clips; set data.annotations")
+        raise BenchError(f"{path}: expected a list of annotated clips; {REMEDY}")
     return entries
 
 
 def _truth(entry: object, place: str) -> Truth:
     if not isinstance(entry, dict):
         raise BenchError(f"{place}: expected an object, got {type(entry).__name__}")
-    clip_id = _text(entry, "file", place)
+    clip_id = text_field(entry, "file", place)
     check_id(clip_id, VGGSS_ID, place)
     boxes = entry.get("bbox")
-    if not isinstance(boxes, list) or not all(_is_box(box) for box in boxes):
+    if not isinstance(boxes, list) or not all(is_box(box) for box in boxes):
         raise BenchError(f"{place} ({clip_id}): 'bbox' must be a list of boxes of 4 finite numbers")
     values = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    return Truth(clip_id, (values,), category=_text(entry, "class", f"{place} ({clip_id})"))
-
-
-def _text(entry: dict[str, object], key: str, place: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str):
-        came = type(value).__name__ if key in entry else "nothing"
-        raise BenchError(f"{place}: '{key}' must be a text, got {came}")
-    return value
-
-
-def _is_box(box: object) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return Truth(clip_id, (values,), category=text_field(entry, "class", f"{place} ({clip_id})"))

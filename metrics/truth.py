@@ -6,6 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class Source(NamedTuple):
+    """One object of a frame with several, on its own.
+
+    ``boxes`` is ``(K, 4)`` float64 normalised xyxy, ``mask`` an ``(H, W)`` bool segmentation used
+    instead of them where it is given. ``sounding`` is False for an object that keeps silent.
+    """
+
+    boxes: NDArray[np.float64]
+    category: str | None = None
+    sounding: bool = True
+    mask: NDArray[np.bool_] | None = None
+
+
 class Truth(NamedTuple):
     """Ground truth of one test sample, in coordinates of the whole frame.
 
@@ -15,6 +28,11 @@ class Truth(NamedTuple):
     ``mask`` is an ``(H, W)`` bool segmentation, used instead of the boxes where it is given.
     ``objects`` is an ``(M, 4)`` array of the boxes of all objects, sounding or silent, where they
     are known (``synthetic``); only the floor ``all_objects`` reads it.
+    ``on_screen`` is False for a negative of an extended set: a frame with a sound that is not of
+    it. Such a sample has nothing to localise and counts in the on-screen metrics alone.
+    ``frame`` names the frame where several samples share one (``is3``); interactive IoU goes by it.
+    ``segments`` is ``(T,)`` int64, the class of each segment, the last class being background.
+    ``sources`` holds each source on its own, in the order of the maps of ``source_heatmap``.
     """
 
     id: str
@@ -22,3 +40,7 @@ class Truth(NamedTuple):
     mask: NDArray[np.bool_] | None = None
     category: str | None = None
     objects: NDArray[np.float64] | None = None
+    on_screen: bool = True
+    frame: str | None = None
+    segments: NDArray[np.int64] | None = None
+    sources: tuple[Source, ...] = ()

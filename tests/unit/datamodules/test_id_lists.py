@@ -151,3 +151,11 @@ def test_a_larger_fraction_holds_out_the_same_videos_and_more() -> None:
     )
 
     assert small < large
+
+
+def test_the_id_may_stand_in_the_first_of_several_columns(tmp_path: Path) -> None:
+    path = listed(tmp_path / "a.csv", f"{FIRST},202\n\n{SECOND},0\n")
+
+    read = read_id_list(path, VGGSS_ID, id_of=lambda line: line.partition(",")[0])
+
+    assert read.ids == (FIRST, SECOND)

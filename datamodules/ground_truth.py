@@ -1,0 +1,271 @@
+"""Ground truth of a data set out of its annotation files alone, without frames or sounds.
+
+This is all that scoring needs, so no data set is built and torch is not imported.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from datamodules.annotation_files import Annotated
+from datamodules.extended import JOINT, negative_notes, read_negatives
+from datamodules.flickr_annotations import FLICKR_ID, read_flickr
+from datamodules.id_lists import IdForm, IdList, check_id, find_list, read_id_list
+from datamodules.is3_annotations import IS3_ID, is3_sample, read_is3
+from datamodules.masks import mask_files, read_mask
+from datamodules.music_annotations import MUSIC_ID, read_music
+from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss
+from metrics.errors import BenchError
+from metrics.truth import Truth
+
+MEDIA = (".jpg", ".png", ".mp4", ".wav")  # suffixes that published lists leave on their ids
+
+
+class GroundTruth(NamedTuple):
+    """Truth of a whole test list, its name, and what is to be told of it."""
+
+    name: str
+    truth: tuple[Truth, ...]
+    notes: tuple[str, ...]
+
+
+class Reader(NamedTuple):
+    """Where the annotations of a data set are by custom, and how they are read.
+
+    Attributes:
+        form: of an id.
+        names: of the annotation file, or folder, under the data root or its ``metadata``.
+        read: truth at a path; of the given ids where it is a folder, else of all.
+        is_folder: whether the annotations are a folder.
+        test_list: usual file of the test ids, taken where it is found; None where all are tested.
+        negatives: file of the negatives of an extended set.
+        sample: what an id alone says of a sample.
+    """
+
+    form: IdForm
+    names: tuple[str, ...]
+    read: Callable[[Path, Sequence[str] | None], Annotated]
+    is_folder: bool = False
+    test_list: str | None = None
+    negatives: str | None = None
+    sample: Callable[[str], Truth] = lambda sample_id: Truth(sample_id, ())
+
+
+_VGGSS = Reader(VGGSS_ID, ("vggss.json",), lambda path, ids: Annotated(read_vggss(path)))
+_FLICKR = Reader(
+    FLICKR_ID, ("Annotations",), read_flickr, is_folder=True, test_list="flickr_test.csv"
+)
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {
+        "vggss": _VGGSS,
+        "vggss_extended": _VGGSS._replace(negatives="vggss_test_plus_silent.csv"),
+        "flickr": _FLICKR,
+        "flickr_extended": _FLICKR._replace(negatives="flickr_test_plus_silent.csv"),
+        "is3": Reader(
+            IS3_ID,
+            ("IS3_annotation.json", "synthetic3240_bbox.json"),
+            lambda path, ids: read_is3(path),
+            sample=is3_sample,
+        ),
+        "music_solo": Reader(MUSIC_ID, ("solotest.json",), lambda path, ids: read_music(path)),
+        "music_duet": Reader(MUSIC_ID, ("duettest.json",), lambda path, ids: read_music(path)),
+    }
+)
+
+
+def ground_truth(
+    data: str,
+    *,
+    root: Path | None = None,
+    annotations: Path | None = None,
+    test_list: Path | None = None,
+) -> GroundTruth:
+    """Boxes or masks of a test list, from the files that people have.
+
+    Args:
+        data: one of ``READERS``.
+        root: data root, where the annotations and lists are sought by their usual names.
+        annotations: file or folder to read instead. A folder without the usual file in it that
+            holds PNG files is one of masks, whatever the data set.
+        test_list: file of the ids to keep, in its order; the first column counts, and the suffix
+            of a frame, video or sound is dropped. Without it, all that is annotated, and for
+            Flickr what ``flickr_test.csv`` lists where that is found.
+
+    Returns:
+        Truth of the list; the negatives of an extended set follow its positives.
+
+    Raises:
+        BenchError: no such data set; a file is missing or malformed; a listed id is not annotated.
+            The message names file and id, and the option that mends it.
+    """
+    reader = _reader(data)
+    root, annotations, test_list = (
+        None if path is None else path.expanduser() for path in (root, annotations, test_list)
+    )
+    if root is not None and not root.is_dir():
+        raise BenchError(f"{root} is not a folder; give --root DIR")
+    place = _annotations(data, reader, root, annotations)
+    masks = mask_files(place) if place == annotations and place.is_dir() else {}
+    listed = _listed(reader, root, place, test_list, usual=not masks)
+    wanted = None if listed is None else [each for each in listed.ids if JOINT not in each]
+    if masks:
+        positives = _masked(masks, wanted, reader, root, place)
+    elif place.is_dir() != reader.is_folder:
+        raise BenchError(
+            f"{place} holds neither {' nor '.join(reader.names)} nor <id>.png masks; "
+            "give --annotations FILE"
+        )
+    else:
+        positives = reader.read(place, wanted)
+    negatives = _negatives(reader, root, place)
+    truth = (*positives.truth, *negatives)
+    if listed is not None:
+        ids = listed.ids if test_list else (*listed.ids, *(each.id for each in negatives))
+        truth = _chosen(truth, ids, listed.path, place)
+    notes = (*_list_notes(reader, listed, masks), *positives.notes, *_truth_notes(truth, positives))
+    return GroundTruth(data if test_list is None else test_list.stem, truth, notes)
+
+
+def _reader(data: str) -> Reader:
+    if data not in READERS:
+        close = difflib.get_close_matches(data, READERS, n=1)
+        guess = f" Did you mean {close[0]}?" if close else ""
+        raise BenchError(
+            f"no annotations can be read for data set {data!r}.{guess} Known: {', '.join(READERS)}."
+        )
+    return READERS[data]
+
+
+def _annotations(data: str, reader: Reader, root: Path | None, given: Path | None) -> Path:
+    """The usual file or folder of annotations, or what was given."""
+    if given is not None and not given.is_dir():
+        if not given.is_file():
+            raise BenchError(f"{given} does not exist; give --annotations FILE or DIR")
+        if reader.is_folder:
+            raise BenchError(f"{given} is a file; --data {data} needs --annotations DIR")
+        return given
+    found = _usual(reader, _folders(root, None) if given is None else [given])
+    if found is not None:
+        return found
+    if given is not None:
+        return given
+    where = "no --root DIR is given" if root is None else f"{root} holds none"
+    raise BenchError(
+        f"--data {data} is scored against {' or '.join(reader.names)}, and {where}; "
+        "give --annotations FILE or DIR"
+    )
+
+
+def _usual(reader: Reader, folders: Sequence[Path]) -> Path | None:
+    paths = (folder / name for folder in folders for name in reader.names)
+    return next(
+        (path for path in paths if path.exists() and path.is_dir() == reader.is_folder), None
+    )
+
+
+def _folders(root: Path | None, place: Path | None) -> list[Path]:
+    """Where files are sought by their usual names: in the root, and beside the annotations."""
+    folders = [] if root is None else [root, root / "metadata"]
+    return folders if place is None else [*folders, place.parent, place]
+
+
+def _listed(
+    reader: Reader, root: Path | None, place: Path, given: Path | None, *, usual: bool
+) -> IdList | None:
+    """The ids to keep: those of the given list, else of the usual one where there is any."""
+    form = reader.form
+    if given is not None:
+        if reader.negatives is not None:
+            pair = re.compile(rf"({form.pattern.pattern})(\+({form.pattern.pattern}))?")
+            form = IdForm(pair, f"{form.words}, or two of them joined by {JOINT}")
+        path = given if given.is_file() else find_list(root or Path(), str(given), "--list")
+        return read_id_list(path, form, id_of=_listed_id)
+    if not usual or reader.test_list is None:
+        return None
+    paths = [folder / reader.test_list for folder in _folders(root, place)]
+    found = next((path for path in paths if path.is_file()), None)
+    return None if found is None else read_id_list(found, form, id_of=_listed_id)
+
+
+def _listed_id(line: str) -> str:
+    """The first column of a list without the suffix of a frame, video or sound.
+
+    >>> [_listed_id(line) for line in ("10000130166,202", "2432219254.png ", "a/b/00411.jpg")]
+    ['10000130166', '2432219254', 'a/b/00411']
+    """
+    first = line.partition(",")[0].strip()
+    return str(PurePosixPath(first).with_suffix("")) if first.endswith(MEDIA) else first
+
+
+def _masked(
+    masks: Mapping[str, Path],
+    wanted: Sequence[str] | None,
+    reader: Reader,
+    root: Path | None,
+    place: Path,
+) -> Annotated:
+    """Masks of the given ids that are there, or of all, with what else is known of them."""
+    for sample_id, path in masks.items():
+        check_id(sample_id, reader.form, str(path))
+    usual = None if reader.is_folder else _usual(reader, _folders(root, None))
+    known = {} if usual is None else {each.id: each for each in reader.read(usual, None).truth}
+    ids = list(masks) if wanted is None else [each for each in wanted if each in masks]
+    described = (known.get(each) or reader.sample(each) for each in ids)
+    truth = tuple(
+        Truth(each.id, (), mask=read_mask(masks[each.id]), category=each.category, frame=each.frame)
+        for each in described
+    )
+    return Annotated(truth, (f"masks of {place} in place of boxes",))
+
+
+def _negatives(reader: Reader, root: Path | None, place: Path) -> tuple[Truth, ...]:
+    if reader.negatives is None:
+        return ()
+    paths = [folder / reader.negatives for folder in _folders(root, place)]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        raise BenchError(
+            f"the negatives are in {reader.negatives}, which is neither beside {place} nor in "
+            "--root DIR; fetch it from https://github.com/stoneMo/SLAVC (metadata)"
+        )
+    return read_negatives(found, reader.form)
+
+
+def _chosen(
+    truth: Sequence[Truth], ids: Sequence[str], listed: Path, place: Path
+) -> tuple[Truth, ...]:
+    by_id = {sample.id: sample for sample in truth}
+    unknown = [each for each in ids if each not in by_id]
+    if unknown:
+        raise BenchError(
+            f"{listed}: {len(unknown)} of {len(ids)} ids are not annotated in {place}, the first "
+            f"is {unknown[0]}; correct --list FILE or --annotations FILE"
+        )
+    return tuple(by_id[each] for each in ids)
+
+
+def _list_notes(
+    reader: Reader, listed: IdList | None, masks: Mapping[str, Path]
+) -> tuple[str, ...]:
+    if listed is not None and listed.duplicates:
+        return (f"{listed.path.name}: {listed.duplicates} repeated ids left out",)
+    if listed is None and reader.test_list is not None and not masks:
+        return (f"no {reader.test_list} was found, so every annotated frame is tested",)
+    return ()
+
+
+def _truth_notes(truth: Sequence[Truth], annotated: Annotated) -> tuple[str, ...]:
+    """Defects of the boxes, empty masks, and what the negatives are."""
+    boxed = [each for each in truth if each.on_screen and each.mask is None]
+    masks = {each.id: each.mask for each in truth if each.mask is not None}
+    empty = [sample_id for sample_id, mask in masks.items() if not np.any(mask)]
+    notes = annotation_notes(boxed)
+    if empty:
+        notes += (f"{len(empty)} of {len(masks)} masks mark nothing, the first is {empty[0]}",)
+    classes = {each.id: each.category for each in annotated.truth}
+    return notes + negative_notes((each for each in truth if not each.on_screen), classes)

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+
+from datamodules.annotation_files import is_box, read_json
+from metrics.errors import BenchError
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [0, 0, 1], [0, 0, 1, 1, 1], [0, 0, 1, True], [0, 0, 1, 10**400], [0, 0, 1, "1"],
+     [0, 0, 1, float("inf")], "0011", (0, 0, 1, 1)],
+)  # fmt: skip
+def test_anything_but_four_finite_numbers_is_no_box(value: object) -> None:
+    assert not is_box(value)
+
+
+def test_whole_numbers_and_garbage_that_is_finite_are_a_box() -> None:
+    assert is_box([0, 1, -2.8823037615171176e16, 0.5])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b'{"a": {"b": 1, "b": 1}}', b"[" * 100000],
+    ids=["empty", "truncated", "binary", "repeated key", "too deep"],
+)
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+
+    with pytest.raises(BenchError, match=r"a\.json is not readable JSON .*--annotations FILE") as e:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(e.value)
+
+
+def test_equal_keys_of_different_objects_are_fine(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"a": 1}, {"a": {"a": 2}}]')
+
+    assert read_json(tmp_path / "a.json") == [{"a": 1}, {"a": {"a": 2}}]
