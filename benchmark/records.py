@@ -24,7 +24,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from metrics.errors import BenchError
 
@@ -306,6 +306,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file as a whole or not at all."""
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, text.encode())
+
+
 def write_record(folder: Path, record: Record) -> Path:
     """Writes ``record.json``, which makes the run a finished one; call it last.
 
@@ -375,12 +381,12 @@ class ScoreTable(NamedTuple):
 
 
 def write_scores(
-    folder: Path, ids: Sequence[str], columns: Mapping[str, Sequence[float] | NDArray[Any]]
+    path: Path, ids: Sequence[str], columns: Mapping[str, Sequence[float] | NDArray[Any]]
 ) -> str:
-    """Writes ``scores.csv``: one row per sample, equal bytes for equal scores.
+    """Writes a table of scores: one row per sample, equal bytes for equal scores.
 
     Args:
-        folder: of the run.
+        path: of the file, ``scores.csv`` in a run folder.
         ids: N test ids.
         columns: name -> N values; NaN becomes an empty cell, booleans 1 and 0.
 
@@ -399,7 +405,7 @@ def write_scores(
     for row, clip_id in enumerate(ids):
         writer.writerow([clip_id, *(_cell(values[row]) for values in columns.values())])
     content = text.getvalue().encode()
-    write_atomically(folder / "scores.csv", content)
+    write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -424,34 +430,10 @@ def read_scores(path: Path) -> ScoreTable:
             raise ValueError(f"the first column must be id, got {header[0]!r}")
         cells = [[float(cell or "nan") for cell in row[1:]] for row in rows]
         values = np.array(cells, dtype=np.float64).reshape(len(rows), len(header) - 1)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise BenchError(f"{path} cannot be read as scores: {error}; run it again") from error
     columns = {name: values[:, place] for place, name in enumerate(header[1:])}
     return ScoreTable(tuple(row[0] for row in rows), columns)
-
-
-def write_predictions(
-    path: Path, ids: Sequence[str], heatmaps: ArrayLike, **arrays: ArrayLike | None
-) -> None:
-    """Writes the predictions of a run as ``.npz``, equal bytes for equal arrays.
-
-    Args:
-        path: of the file.
-        ids: N test ids.
-        heatmaps: ``(N, h, w)`` at grid resolution, stored as float32.
-        arrays: further entries with N rows, such as ``confidence=``; None is left out.
-
-    Raises:
-        ValueError: an array has another number of rows.
-    """
-    entries = {"id": np.array(ids, dtype=np.str_), "heatmap": np.asarray(heatmaps, np.float32)}
-    entries |= {name: np.asarray(rows) for name, rows in arrays.items() if rows is not None}
-    for name, rows in entries.items():
-        if len(rows) != len(ids):
-            raise ValueError(f"{name} must have {len(ids)} rows, got {len(rows)}")
-    stream = io.BytesIO()
-    np.savez(stream, **entries)  # type: ignore[arg-type]  # numpy dates every entry 1980-01-01
-    write_atomically(path, stream.getvalue())
 
 
 class Accepted(NamedTuple):
@@ -474,7 +456,7 @@ def add_record(run_folder: Path, results_dir: Path) -> Accepted:
     ranked, reason = is_ranked(record)
     if not ranked:
         raise BenchError(f"{run_folder} cannot be added: {reason}; only complete runs are ranked")
-    scores = _verified_scores(run_folder / "scores.csv", record)
+    scores = verified_scores(run_folder / "scores.csv", record)
     path = results_dir / f"{record.id}.json"
     if path.exists() and read_record(path) != record:
         raise BenchError(f"{path} already holds another run of that id; remove it first")
@@ -484,7 +466,12 @@ def add_record(run_folder: Path, results_dir: Path) -> Accepted:
     return Accepted(path, _warnings(record))
 
 
-def _verified_scores(path: Path, record: Record) -> bytes:
+def verified_scores(path: Path, record: Record) -> bytes:
+    """Bytes of a table of scores that is the one a record was written with.
+
+    Raises:
+        BenchError: it cannot be read, or was changed.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +17,8 @@ import benchmark
 from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
 from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
-from benchmark.floor_cache import cached_floor, cached_floors, truth_hash
+from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors, truth_hash
+from benchmark.predictions import write_predictions
 from benchmark.records import (
     Card,
     Difference,
@@ -34,7 +35,6 @@ from benchmark.records import (
     read_record,
     run_folder_name,
     write_atomically,
-    write_predictions,
     write_record,
     write_scores,
 )
@@ -45,16 +45,18 @@ from datamodules.base import ClipData
 from methods.base import Method
 from methods.floors import Floor
 from metrics.bootstrap import paired_difference
-from metrics.ceilings import ceiling, skill
+from metrics.ceilings import skill
 from metrics.errors import BenchError
 from metrics.measurement import predicted_mask
-from metrics.protocols import PROTOCOLS, protocol_named
-from metrics.scoring import Scores, score_maps
+from metrics.predictions import Predictions
+from metrics.protocols import protocol_named
+from metrics.scoring import Scores, score
 from metrics.truth import Truth
 
 log = logging.getLogger(__name__)
 PROTOCOL = "bench-v1"
-FIELD_PROTOCOLS = tuple(name for name in PROTOCOLS if name != PROTOCOL)
+FIELD_PROTOCOLS = ("lvs", "ezvsl")  # in every record; bench score applies any other to its maps
+RECORDED = (PROTOCOL, *FIELD_PROTOCOLS)
 COSTLY_FLOORS = ("random",)  # 100 draws; beside bench-v1 only, or a short run would wait for them
 CLAIMED = ("ciou@0.5", "pixel_ap", "pointing", "auc")  # metrics with paired differences
 
@@ -186,7 +188,7 @@ class Tested:
 def _floor_result(method: Floor, data: ClipData) -> Tested:
     started = time.monotonic()
     truth = data.truth()
-    scores = {protocol: cached_floor(method.rule, truth, protocol) for protocol in PROTOCOLS}
+    scores = {protocol: cached_floor(method.rule, truth, protocol) for protocol in RECORDED}
     return Tested(scores, None, None, None, time.monotonic() - started)
 
 
@@ -202,18 +204,27 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     own = collector.answers(OWN_SOUND, len(test))
     other = collector.answers(SWAPPED_SOUND, len(test))
     truth = data.truth()
-    scores = {
-        protocol: score_maps([test.ids[row] for row in own.rows], own.heatmap, truth, protocol)
-        for protocol in PROTOCOLS
-    }
-    swapped = score_maps(
-        [test.ids[row] for row in other.rows],
-        other.heatmap,
+    map_range = method.card.map_range
+    answers = _predictions(own, test.ids, map_range)
+    scores = {protocol: score(answers, truth, protocol) for protocol in RECORDED}
+    swapped = score(
+        _predictions(other, test.ids, map_range),
         truth,
         PROTOCOL,
         thresholds=scores[PROTOCOL].thresholds,
     )
     return Tested(scores, swapped, own, other, time.monotonic() - started)
+
+
+def _predictions(
+    answers: Answers, test_ids: Sequence[str], map_range: tuple[float, float] | None
+) -> Predictions:
+    return Predictions(
+        [test_ids[row] for row in answers.rows],
+        heatmap=answers.heatmap,
+        confidence=answers.confidence,
+        map_range=map_range,
+    )
 
 
 def _record(
@@ -235,7 +246,7 @@ def _record(
             if key in tested.swapped.metrics:
                 metrics[f"swap_{key}"] = tested.swapped.metrics[key]
                 ci95[f"swap_{key}"] = tested.swapped.ci95[key]
-    top = ceiling(truth, PROTOCOL)
+    top = cached_ceiling(truth, PROTOCOL)
     is_floor = isinstance(method, Floor)
     return Record(
         id=folder.name,
@@ -282,7 +293,7 @@ def _record(
                     floor: _figures(found)
                     for floor, found in cached_floors(truth, name, without=COSTLY_FLOORS).items()
                 },
-                ceiling=ceiling(truth, name),
+                ceiling=cached_ceiling(truth, name),
             )
             for name in FIELD_PROTOCOLS
         },
@@ -379,15 +390,12 @@ def _write_results(
     """Per-sample scores, predictions and the contact sheet; the hash of the scores."""
     scores = tested.scores[PROTOCOL]
     columns: dict[str, NDArray[np.float64]] = dict(scores.values)
-    row_of = {sample.id: row for row, sample in enumerate(truth)}
     if tested.own is not None and tested.other is not None and tested.swapped is not None:
-        confidence = dict(zip(tested.own.rows.tolist(), tested.own.confidence, strict=True))
-        columns["confidence"] = np.array([confidence[row_of[i]] for i in scores.ids])
         columns |= {f"swap_{name}": column for name, column in tested.swapped.values.items()
-                    if name != "threshold"}  # fmt: skip
+                    if name not in ("threshold", "confidence")}  # fmt: skip
     if not is_first_rank():
         return ""
-    digest = write_scores(folder, scores.ids, columns)
+    digest = write_scores(folder / "scores.csv", scores.ids, columns)
     if tested.own is None or tested.other is None:
         rule = {"floor": config.method_name}
         write_atomically(folder / "predictions.json", (json.dumps(rule) + "\n").encode())

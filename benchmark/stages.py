@@ -24,7 +24,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from benchmark.config import RunConfig
-from benchmark.records import write_atomically
+from benchmark.records import write_json
 from benchmark.settings import NOT_IN_HASH, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
@@ -253,9 +253,3 @@ def load_weights(method: Method, path: Path) -> None:
     except Exception as error:  # torch raises many types for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise BenchError(f"{path} cannot be loaded ({reason}); delete {path.parent}") from error
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file as a whole or not at all."""
-    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, text.encode())

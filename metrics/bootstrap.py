@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,32 @@ def bootstrap_ci(
         >>> bootstrap_ci(np.ones(10), seed=0).tolist()
         [[1.0, 1.0]]
     """
+    means = bootstrap_means(columns, seed, resamples)
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+    return np.stack([low, high], axis=1)
+
+
+def bootstrap_means(
+    columns: NDArray[np.float64], seed: int, resamples: int = RESAMPLES
+) -> NDArray[np.float64]:
+    """Means of columns over resampled rows, all columns from the same resamples.
+
+    Args:
+        columns: ``(n, k)`` or ``(n,)`` float64, a row per sample; NaN is left out of its column's
+            mean.
+        seed: of the resampling; the means are a function of it and of the rows in their order.
+        resamples: how many.
+
+    Returns:
+        ``(resamples, k)`` float64; NaN where a resample drew no row that the column is defined for.
+
+    Raises:
+        ValueError: there is no row.
+
+    Examples:
+        >>> bootstrap_means(np.ones(10), seed=0, resamples=2).tolist()
+        [[1.0], [1.0]]
+    """
     if len(columns) == 0:
         raise ValueError(f"expected at least one row to resample, got shape {columns.shape}")
     columns = columns.reshape(len(columns), -1)
@@ -49,8 +75,7 @@ def bootstrap_ci(
     for counts in _resample_counts(rng, len(columns), resamples):
         with np.errstate(invalid="ignore"):
             means.append(counts @ filled / (counts @ defined))
-    low, high = np.nanpercentile(np.concatenate(means), [2.5, 97.5], axis=0)
-    return np.stack([low, high], axis=1)
+    return np.concatenate(means)
 
 
 def _resample_counts(
@@ -62,6 +87,39 @@ def _resample_counts(
         size = min(chunk, resamples - start)
         drawn = rng.integers(n, size=(size, n)) + np.arange(size)[:, None] * n
         yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+
+
+def statistic_intervals(
+    statistics: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]],
+    n: int,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of statistics that are no means over rows.
+
+    Args:
+        statistics: each takes ``(R, n)`` float64, how often every row is drawn in R resamples, and
+            gives ``(R,)``; NaN where it is not defined on a resample.
+        n: number of rows.
+        seed: of the resampling, which is that of :func:`bootstrap_ci`.
+        resamples: how many.
+
+    Returns:
+        Low and high per key; nothing for a statistic that no resample defines.
+    """
+    if not statistics:
+        return {}
+    drawn: dict[str, list[NDArray[np.float64]]] = {key: [] for key in statistics}
+    for counts in _resample_counts(np.random.default_rng(seed), n, resamples):
+        for key, statistic in statistics.items():
+            drawn[key].append(statistic(counts))
+    values = {key: np.concatenate(parts) for key, parts in drawn.items()}
+    intervals = {}
+    for key, found in values.items():
+        if not np.isnan(found).all():
+            low, high = np.nanpercentile(found, [2.5, 97.5])
+            intervals[key] = (float(low), float(high))
+    return intervals
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,25 @@
 """The best scores that a protocol allows, and where a score lies between floor and ceiling."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.functional.interactive import interactive_hits
 from metrics.functional.success import auc, success_rate
-from metrics.measurement import truth_map
+from metrics.measurement import TruthPlanes, truth_planes
 from metrics.protocols import Protocol, protocol_named
 from metrics.truth import Truth
 
 
 def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float]:
-    """Highest score per key that any map without tied pixels could reach.
+    """Highest score per key that any map without tied pixels could reach, sample by sample.
 
     A rule that keeps half of the pixels forbids the exact shape of every truth that is not half of
-    the frame. Where the threshold is free there is no ceiling below 1.
+    the frame, and a rule that keeps one pixel less than the truth has forbids every exact shape.
+    Where the threshold is free there is no ceiling below 1, but for samples without a marked pixel
+    that count as misses.
 
     Args:
         truth: the samples to be scored.
@@ -29,42 +33,89 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
     """
     if isinstance(protocol, str):
         protocol = protocol_named(protocol)
-    if not truth:
+    on_screen = [sample for sample in truth if sample.on_screen]
+    best = np.array([_best(sample, protocol) for sample in on_screen])
+    if protocol.empty_truth == "excluded":
+        best = best[best > 0]
+    if not len(best):
         return {}
-    success_keys = [f"ciou@{threshold}" for threshold in protocol.success_thresholds]
-    if protocol.threshold_rule != "upper_median":
-        return dict.fromkeys([*success_keys, "auc", "mean_iou", "pixel_ap", "pointing"], 1.0)
-    pixels = protocol.map_size**2
-    kept = pixels - pixels // 2 - (protocol.comparison == ">")
-    best = np.array([best_ciou(truth_map(sample, protocol), kept) for sample in truth])
-    rates = [success_rate(best, threshold) for threshold in protocol.success_thresholds]
+    rates = {f"ciou@{t}": success_rate(best, t) for t in protocol.success_thresholds}
+    found = float(np.mean(best > 0))
     return {
-        **dict(zip(success_keys, rates, strict=True)),
+        **rates,
         "auc": auc(best),
-        "mean_iou": float(np.nan_to_num(best).mean()),
+        "mean_iou": float(best.mean()),
+        "pixel_ap": 1.0,
+        "pointing": found,
+        **_interactive(on_screen, best, protocol),
     }
 
 
-def best_ciou(gt: NDArray[np.floating], kept: int) -> float:
+def _best(sample: Truth, protocol: Protocol) -> float:
+    """Highest consensus IoU that the protocol's rule allows on one sample; 0 where it is empty."""
+    if protocol.threshold_rule not in ("upper_median", "truth_size"):
+        return float(bool(truth_planes(sample, protocol).masks))
+    planes = [truth_planes(Truth(sample.id, (source.boxes,), source.mask), protocol)
+              for source in sample.sources if source.sounding]  # fmt: skip
+    planes = planes or [truth_planes(sample, protocol)]
+    return float(np.mean([best_ciou(one, kept_pixels(one.marked, protocol)) for one in planes]))
+
+
+def best_ciou(planes: TruthPlanes, kept: int) -> float:
     """Highest consensus IoU of any prediction of exactly ``kept`` pixels.
 
     Marked pixels cost nothing, so the best choice takes them first, the surest first, and fills up
     with pixels outside the truth.
 
     Args:
-        gt: ``(H, W)`` float in [0, 1].
-        kept: number of predicted pixels, at most H*W.
+        planes: see ``metrics.measurement.truth_planes``.
+        kept: number of predicted pixels.
 
     Returns:
-        Fraction in [0, 1]; 0 where the truth is empty, NaN where ``kept`` is 0 as well.
+        Fraction in [0, 1]; 0 where the truth is empty.
 
     Examples:
-        >>> best_ciou(np.array([[1.0, 0.0, 0.0, 0.0]]), kept=2)
+        >>> quarter = TruthPlanes((1.0,), (np.array([True, False, False, False]),))
+        >>> best_ciou(quarter, kept=2)
         0.5
     """
-    chosen = np.sort(gt, axis=None)[::-1][:kept]
-    total = gt.sum(dtype=np.float64) + np.count_nonzero(chosen == 0)
-    return float(chosen.sum(dtype=np.float64) / total) if total else float("nan")
+    inside = total = 0.0
+    left = kept
+    for weight, mask in zip(planes.weights, planes.masks, strict=True):  # the surest come first
+        size = int(np.count_nonzero(mask))
+        inside += weight * min(left, size)
+        total += weight * size
+        left -= min(left, size)
+    return inside / (total + left) if total else 0.0
+
+
+def kept_pixels(marked: int, protocol: Protocol) -> int:
+    """How many pixels a rule that counts them keeps of a map without ties.
+
+    Args:
+        marked: number of pixels with a truth above 0.
+        protocol: one with the rule ``upper_median`` or ``truth_size``.
+
+    Examples:
+        >>> [kept_pixels(100, protocol_named(name)) for name in ("lvs", "ezvsl", "align-adaptive")]
+        [25087, 25088, 99]
+    """
+    pixels = protocol.map_size**2
+    by_size = protocol.threshold_rule == "truth_size" and marked > 0
+    kept = marked if by_size else pixels - pixels // 2
+    return kept - (protocol.comparison == ">")
+
+
+def _interactive(
+    on_screen: Sequence[Truth], best: NDArray[np.float64], protocol: Protocol
+) -> dict[str, float]:
+    """Ceiling of interactive IoU, where samples share frames."""
+    members = Counter(sample.frame for sample in on_screen if sample.frame is not None)
+    if max(members.values(), default=1) < 2 or len(best) != len(on_screen):
+        return {}
+    hits = (best >= 0.5).astype(np.float64)
+    found = interactive_hits(hits, [sample.frame for sample in on_screen], members)
+    return {"iiou@0.5": float(np.nanmean(found))}
 
 
 def skill(value: float | None, best_floor: float | None, ceiling: float | None) -> float | None:

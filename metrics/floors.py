@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from metrics.errors import BenchError
 from metrics.functional.rasterise import box_union
 from metrics.measurement import (
-    RankedMap,
-    measure,
-    ranked_map,
-    ranked_mask,
+    FIGURES,
+    ScoredMap,
+    mask_as_map,
+    measured_maps,
+    num_annotators,
     row_width,
+    scored_map,
     truth_map,
 )
 from metrics.protocols import FOLDS, Protocol, protocol_named
@@ -36,6 +38,7 @@ FLOORS: Mapping[str, str] = MappingProxyType(
     }
 )
 NOISE_CELLS = 14
+NOISE_RANGE = (0.0, 1.0)
 MOST_THREADS = 4  # numpy sorts without the interpreter lock, but the rest of a sample holds it
 
 
@@ -73,7 +76,8 @@ def floor_scores(
         progress: called with the number of samples measured so far.
 
     Returns:
-        Scores; masks have no ``threshold`` column, and ``spread`` is filled for ``random`` alone.
+        Scores; masks have no ``threshold`` column, ``spread`` is filled for ``random`` alone, and
+        ``random`` has a ``pixel_ap`` under ``bench-v1`` only: it costs three times the rest.
 
     Raises:
         BenchError: no such floor, objects unknown, unknown protocol, or an id twice.
@@ -90,41 +94,63 @@ def floor_scores(
         measured.append(rows)
         if progress is not None:
             progress(len(measured))
-    table = np.stack(measured, axis=1) if measured else np.empty((1, 0, row_width(protocol)))
+    width = row_width(protocol, num_annotators(truth))
+    table = np.stack(measured, axis=1) if measured else np.empty((1, 0, width))
     return summarise(range(len(truth)), table, truth, protocol, seed=seed)
 
 
 def _measured(
     name: str, truth: Sequence[Truth], protocol: Protocol, *, seed: int, draws: int
 ) -> Iterator[NDArray[np.float64]]:
-    """``(D, width)`` raw results of each sample; D is 1 but for ``random``."""
+    """``(D, W)`` raw results of each sample; D is 1 but for ``random``."""
     fixed = _fixed_maps(name, truth, protocol)
+    annotators = num_annotators(truth)
+    has_negatives = not all(sample.on_screen for sample in truth)
+    ranking = name != "random" or protocol.threshold_rule == "cross_fitted"
 
     def measured(sample: Truth) -> NDArray[np.float64]:
-        maps: Iterable[RankedMap]
+        maps: Iterable[ScoredMap]
         if name == "all_objects":
             assert sample.objects is not None
-            maps = [ranked_mask(box_union(sample.objects, protocol.map_size))]
+            maps = [mask_as_map(box_union(sample.objects, protocol.map_size))]
         elif name == "random":
-            maps = (ranked_map(draw, protocol) for draw in _noise(sample.id, seed, draws))
+            noise = _noise(sample.id, seed, draws)
+            maps = (scored_map(draw, protocol, NOISE_RANGE) for draw in noise)
         else:
             maps = [fixed[fold_of(sample.id)]]
-        gt = truth_map(sample, protocol)
-        return np.stack([measure(ranked, gt).row() for ranked in maps])
+        rows = np.stack(
+            [
+                measured_maps(
+                    one,
+                    [one] * len(sample.sources) or None,
+                    sample,
+                    protocol,
+                    annotators=annotators,
+                    ranking=ranking,
+                )
+                for one in maps
+            ]
+        )
+        if has_negatives:  # what cannot hear has nothing to tell sounds apart by
+            rows[:, FIGURES.index("confidence") - len(FIGURES)] = 0.0
+        return rows
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
         yield from pool.map(measured, truth)
 
 
-def _fixed_maps(name: str, truth: Sequence[Truth], protocol: Protocol) -> list[RankedMap]:
+def _fixed_maps(name: str, truth: Sequence[Truth], protocol: Protocol) -> list[ScoredMap]:
     """Map of each fold, for the floors whose maps do not depend on the sample."""
     size = protocol.map_size
     if name == "full":
-        return [ranked_mask(np.ones((size, size), dtype=np.bool_))] * FOLDS
+        return [mask_as_map(np.ones((size, size), dtype=np.bool_))] * FOLDS
     if name == "center":
-        return [ranked_map(_minus_distance_to_centre(size), protocol)] * FOLDS
+        distance = _minus_distance_to_centre(size)
+        reach = (float(distance.min()), float(distance.max()))
+        return [scored_map(distance, protocol, reach)] * FOLDS
     if name == "mean_box":
-        return [ranked_map(mean, protocol) for mean in _mean_truths(truth, protocol)]
+        means = _mean_truths(truth, protocol)
+        return [scored_map(mean, protocol, NOISE_RANGE) for mean in means]
     return []
 
 
@@ -136,11 +162,13 @@ def _minus_distance_to_centre(size: int) -> NDArray[np.float32]:
 
 def _mean_truths(truth: Sequence[Truth], protocol: Protocol) -> list[NDArray[np.float32]]:
     """Mean truth map of the samples outside each fold; zeros where there is none."""
-    folds = [fold_of(sample.id) for sample in truth]
     totals = np.zeros((FOLDS, protocol.map_size, protocol.map_size))
-    for fold, sample in zip(folds, truth, strict=True):
-        totals[fold] += truth_map(sample, protocol)
-    outside = len(truth) - np.bincount(np.array(folds, dtype=int), minlength=FOLDS)
+    sizes = np.zeros(FOLDS)
+    for sample in truth:
+        if sample.on_screen:
+            totals[fold_of(sample.id)] += truth_map(sample, protocol)
+            sizes[fold_of(sample.id)] += 1
+    outside = sizes.sum() - sizes
     return [
         ((totals.sum(axis=0) - totals[fold]) / max(outside[fold], 1)).astype(np.float32)
         for fold in range(FOLDS)

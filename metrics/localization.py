@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.measurement import row_width
+from metrics.batched import batched_measure
+from metrics.measurement import FIGURES, check_range, num_annotators, row_width, truth_map
+from metrics.predictions import Answer, MapRange, Predictions, check_answer, check_shapes
 from metrics.protocols import Protocol, protocol_named
 from metrics.scoring import Scores, measured_row, summarise, truth_rows
 from metrics.truth import Truth
@@ -25,9 +28,12 @@ class LocalizationMetrics(Metric):
         protocol: rules or their name.
         seed: of the bootstrap.
         thresholds: ``Scores.thresholds`` of another run, to be used as they are (swap test).
+        map_range: lowest and highest value that a map can take, where that is known.
+        batched: whether plain maps are measured as a batch on their device; None does so on a GPU.
+            The scores are the same; on a CPU one map after the other is faster.
 
     Raises:
-        BenchError: unknown protocol, or an id twice in ``truth``.
+        BenchError: unknown protocol, one that needs ``map_range``, or an id twice in ``truth``.
 
     Examples:
         >>> truth = [Truth("clip", boxes=(np.array([[0.0, 0.0, 0.5, 1.0]]),))]
@@ -48,40 +54,112 @@ class LocalizationMetrics(Metric):
         *,
         seed: int = 0,
         thresholds: Sequence[float] | None = None,
+        map_range: MapRange | None = None,
+        batched: bool | None = None,
     ) -> None:
         super().__init__()
         self.truth = tuple(truth)
         self.protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol
         self.seed = seed
         self.thresholds = thresholds
+        self.map_range = map_range
+        self.batched = batched
         truth_rows(self.truth)
-        table = torch.zeros(len(self.truth), row_width(self.protocol), dtype=torch.float64)
+        check_range(self.protocol, map_range)
+        self.annotators = num_annotators(self.truth)
+        width = row_width(self.protocol, self.annotators)
+        table = torch.zeros(len(self.truth), width, dtype=torch.float64)
         self.add_state("values", table, dist_reduce_fx="sum")
         self.add_state("seen", torch.zeros(len(table), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, index: Tensor, heatmap: Tensor) -> None:
-        """Measure a batch of maps.
+    def update(
+        self,
+        index: Tensor,
+        heatmap: Tensor | None = None,
+        *,
+        confidence: Tensor | None = None,
+        boxes: Tensor | None = None,
+        segment_logits: Tensor | None = None,
+        source_heatmap: Tensor | None = None,
+        source_count: Tensor | None = None,
+    ) -> None:
+        """Measure a batch of answers: maps, maps per source, or else boxes.
 
         Args:
             index: ``(B,)`` int64, rows of the test list.
             heatmap: ``(B, h, w)`` finite float, higher = source.
+            confidence: ``(B,)`` finite float, higher = on screen.
+            boxes: ``(B, K, 4)`` xyxy in [0, 1], best first; scored where there is no map.
+            segment_logits: ``(B, T, C)`` finite float, the last class is background.
+            source_heatmap: ``(B, S, h, w)`` finite float, map s for source s of the truth.
+            source_count: ``(B,)`` int64, how many of the S maps each sample has.
 
         Raises:
-            BenchError: a map holds NaN, infinity or a range beyond float32.
-            ValueError: shapes do not fit, or an index is not a row of the test list.
+            BenchError: shapes do not fit, or a value cannot be scored; see
+                ``metrics.predictions``.
+            ValueError: an index is not a row of the test list.
         """
-        if heatmap.ndim != 3 or index.shape != heatmap.shape[:1]:
-            raise ValueError(
-                "expected index (B,) and heatmap (B, h, w), "
-                f"got {tuple(index.shape)} and {tuple(heatmap.shape)}"
-            )
-        maps = heatmap.detach().float().cpu().numpy()
-        for row, map_ in zip(index.tolist(), maps, strict=True):
+        rows = index.tolist()
+        for row in rows:
             if not 0 <= row < len(self.truth):
                 raise ValueError(f"index must be in [0, {len(self.truth)}), got {row}")
-            measured = measured_row(map_, self.truth[row], self.protocol)
-            self.values[row] = torch.from_numpy(measured)
+        batch = Predictions(
+            [self.truth[row].id for row in rows],
+            heatmap=_array(heatmap),
+            confidence=_array(confidence),
+            boxes=_array(boxes),
+            use_boxes=heatmap is None and source_heatmap is None,
+            segment_logits=_array(segment_logits),
+            source_heatmap=_array(source_heatmap),
+            source_count=None if source_count is None else source_count.cpu().numpy(),
+            map_range=self.map_range,
+        )
+        check_shapes(batch)
+        if heatmap is not None and self._is_batched(heatmap, batch):
+            measured = self._measured_batch(rows, heatmap, batch)
+        else:
+            measured = [self._measured(batch.answer(place), row) for place, row in enumerate(rows)]
+        for row, values in zip(rows, measured, strict=True):
+            self.values[row] = torch.from_numpy(values)
             self.seen[row] = 1
+
+    def _measured(self, answer: Answer, row: int) -> NDArray[np.float64]:
+        return measured_row(
+            answer,
+            self.truth[row],
+            self.protocol,
+            annotators=self.annotators,
+            map_range=self.map_range,
+        )
+
+    def _is_batched(self, heatmap: Tensor, batch: Predictions) -> bool:
+        """Whether all that is wanted of this batch follows from its maps."""
+        wanted = heatmap.is_cuda if self.batched is None else self.batched
+        further = (batch.segment_logits, batch.source_heatmap)
+        is_plain = not self.annotators and all(rows is None for rows in further)
+        return wanted and is_plain and self.protocol.confidence == "given"
+
+    def _measured_batch(
+        self, rows: Sequence[int], heatmap: Tensor, batch: Predictions
+    ) -> list[NDArray[np.float64]]:
+        """The rows of :meth:`_measured`, measured on the device of the maps."""
+        samples = [self.truth[row] for row in rows]
+        for place, sample in enumerate(samples):
+            check_answer(batch.answer(place), sample)
+        gt = np.stack([truth_map(sample, self.protocol) for sample in samples])
+        maps = heatmap.detach().float()
+        found = batched_measure(
+            maps, torch.from_numpy(gt).to(maps.device), self.protocol, self.map_range
+        )
+        table = np.full((len(rows), row_width(self.protocol)), np.nan)
+        table[:, : self.protocol.num_cuts] = found.ciou.cpu().numpy()
+        for name in ("pixel_ap", "pointing", "constant"):
+            table[:, FIGURES.index(name) - len(FIGURES)] = getattr(found, name).cpu().numpy()
+        off_screen = [place for place, sample in enumerate(samples) if not sample.on_screen]
+        table[np.ix_(off_screen, range(self.protocol.num_cuts + 2))] = np.nan
+        if batch.confidence is not None:
+            table[:, FIGURES.index("confidence") - len(FIGURES)] = batch.confidence
+        return list(table)
 
     def compute(self) -> Scores:
         """Scores of all samples seen on any process, in the order of the test list."""
@@ -96,3 +174,7 @@ class LocalizationMetrics(Metric):
             seed=self.seed,
             thresholds=self.thresholds,
         )
+
+
+def _array(rows: Tensor | None) -> NDArray[np.float32] | None:
+    return None if rows is None else rows.detach().float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""One map measured against one truth: all that the aggregates need of a sample.
+"""One answer measured against one truth: all that the aggregates need of a sample.
 
 Whatever the protocol's rule, it ends in cut values: a pixel is predicted where the map is at least
 the cut. Consensus IoU at every cut and the average precision then follow from one sort.
@@ -10,34 +10,61 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.functional.ranking import average_precision, descending_order
-from metrics.functional.rasterise import box_map
-from metrics.functional.resize import align_corners_bilinear, half_pixel_bilinear
-from metrics.protocols import Protocol
+from metrics.errors import BenchError
+from metrics.functional.extended import top_quarter_confidence
+from metrics.functional.multi_source import (
+    class_aware_ap,
+    mean_ciou,
+    non_sounding_area,
+    permutation_invariant_ap,
+)
+from metrics.functional.ranking import (
+    RankedPixels,
+    average_precision,
+    first_places,
+    marked_places,
+    ranked_pixels,
+)
+from metrics.functional.rasterise import box_map, box_union, nearest
+from metrics.functional.resize import (
+    align_corners_bicubic,
+    align_corners_bilinear,
+    half_pixel_bilinear,
+)
+from metrics.functional.segments import segment_accuracy
+from metrics.predictions import Answer, MapRange
+from metrics.protocols import Comparison, Protocol
 from metrics.truth import Truth
 
 _RESIZE = {
     "half_pixel_bilinear": half_pixel_bilinear,
     "align_corners_bilinear": align_corners_bilinear,
+    "align_corners_bicubic": align_corners_bicubic,
 }
+NAN = float("nan")
+FIGURES = (
+    "pixel_ap",
+    "pointing",
+    "constant",
+    "confidence",
+    "segment_acc",
+    "cap",
+    "piap",
+    "nsa",
+)
+"""Last columns of a row of raw results, in this order."""
 
 
-class Measurement(NamedTuple):
-    """Raw results of one sample."""
+class TruthPlanes(NamedTuple):
+    """Soft ground truth as one mask per weight; pixels in no mask have weight 0."""
 
-    ciou: NDArray[np.float64]  # (K,) one per cut, NaN where 0/0
-    pixel_ap: float  # NaN where no pixel is positive
-    pointing: float  # 0.0 or 1.0
-    constant: bool  # the map has one value only
+    weights: tuple[float, ...]
+    masks: tuple[NDArray[np.bool_], ...]  # (n,) each, n = size**2
 
-    def row(self) -> NDArray[np.float64]:
-        """``(K + 3,)`` float64, the form that tables and processes exchange."""
-        return np.array([*self.ciou, self.pixel_ap, self.pointing, self.constant])
-
-
-def row_width(protocol: Protocol) -> int:
-    """Length of :meth:`Measurement.row` under a protocol."""
-    return max(len(protocol.threshold_grid), 1) + 3
+    @property
+    def marked(self) -> int:
+        """Number of pixels with a weight above 0."""
+        return sum(int(np.count_nonzero(mask)) for mask in self.masks)
 
 
 def truth_map(truth: Truth, protocol: Protocol) -> NDArray[np.float32]:
@@ -45,136 +72,381 @@ def truth_map(truth: Truth, protocol: Protocol) -> NDArray[np.float32]:
     return box_map(truth, protocol.map_size, protocol.truth_rule)
 
 
-def scored_map(heatmap: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
-    """Map as the protocol sees it: resized and normalised.
+def truth_planes(truth: Truth, protocol: Protocol) -> TruthPlanes:
+    """:func:`truth_map` as masks; none where nothing was marked."""
+    if truth.mask is None and len(truth.boxes) == 1:
+        marked = box_union(truth.boxes[0], protocol.map_size).ravel()
+        return _planes([(1.0, marked)])
+    return planes_of(truth_map(truth, protocol))
+
+
+def planes_of(gt: NDArray[np.floating]) -> TruthPlanes:
+    """Soft ground truth as one mask per weight, the highest weight first.
 
     Args:
-        heatmap: ``(h, w)`` finite float32, higher = source.
-        protocol: its interpolation and normalisation apply.
+        gt: ``(size, size)`` float in [0, 1] with at most three distinct values above 0.
+    """
+    flat = gt.ravel()
+    weights = np.unique(flat[flat > 0])[::-1].tolist()
+    return _planes([(weight, flat == weight) for weight in weights])
+
+
+def _mask_planes(
+    mask: NDArray[np.bool_] | None, boxes: NDArray[np.float64], size: int
+) -> TruthPlanes:
+    """Truth of a single source or of a single annotator."""
+    marked = box_union(boxes, size) if mask is None else nearest(mask, size)
+    return _planes([(1.0, marked.ravel())])
+
+
+def _planes(weighted: Sequence[tuple[float, NDArray[np.bool_]]]) -> TruthPlanes:
+    kept = [(weight, mask) for weight, mask in weighted if mask.any()]
+    return TruthPlanes(tuple(weight for weight, _ in kept), tuple(mask for _, mask in kept))
+
+
+class ScoredMap(NamedTuple):
+    """A map as a protocol sees it, or a mask that is a prediction already."""
+
+    pixels: NDArray[np.float32]  # (size, size)
+    constant: bool  # one value only
+    is_mask: bool = False
+
+    @property
+    def peak(self) -> int:
+        """Flat index of the first maximum in row order."""
+        return int(self.pixels.argmax())
+
+
+def scored_map(
+    heatmap: NDArray[np.floating], protocol: Protocol, map_range: MapRange | None = None
+) -> ScoredMap:
+    """Map as the protocol sees it: resized, calibrated and normalised.
+
+    Args:
+        heatmap: ``(h, w)`` finite numbers, higher = source.
+        protocol: its rules apply.
+        map_range: lowest and highest value that a map can take.
 
     Returns:
-        ``(size, size)`` float32 in [0, 1]; for a constant map see ``Protocol.normalisation``.
+        ``(size, size)`` float32; in [0, 1], but for what ``Protocol.normalisation`` says of a
+        constant map and for what a bicubic interpolation overshoots where it is ``none``.
+
+    Raises:
+        BenchError: the protocol needs the range of the maps, and it is not known.
     """
-    size = protocol.map_size
+    check_range(protocol, map_range)
+    resized = _resized(heatmap.astype(np.float32, copy=False), protocol)
+    if protocol.calibrated:
+        resized = _calibrated(resized, map_range)
+    return ScoredMap(_normalised(resized, protocol), is_constant(heatmap))
+
+
+def _calibrated(pixels: NDArray[np.float32], map_range: MapRange | None) -> NDArray[np.float32]:
+    """Map with its range taken to [0, 1], as SLAVC does: float32, the extent rounded once."""
+    if map_range is None:
+        return pixels
+    low, high = map_range
+    return (pixels - np.float32(low)) / np.float32(high - low)
+
+
+def check_range(protocol: Protocol, map_range: MapRange | None) -> None:
+    """Nothing, or an error where the protocol needs the range of the maps.
+
+    Raises:
+        BenchError: it does, and the range is not known or is empty.
+    """
+    if map_range is not None and not map_range[0] < map_range[1]:
+        raise BenchError(f"the range of the maps must be low < high, got {map_range}")
+    if protocol.needs_range and map_range is None:
+        raise BenchError(
+            f"protocol {protocol.name} goes by the values of a map, so it needs the lowest and the "
+            "highest that the method can give; state them with --map-range LOW HIGH"
+        )
+
+
+def _resized(heatmap: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
     if is_constant(heatmap):  # an interpolation's last bit must not look like an order
-        resized = np.full((size, size), heatmap.flat[0], dtype=np.float32)
-    else:
-        resized = _RESIZE[protocol.interpolation](heatmap, size)
-    if protocol.normalisation == "min_max":
-        lowest, highest = resized.min(), resized.max()
-        return np.asarray((resized - lowest) / ((highest - lowest) or np.float32(1)))
-    flipped = -resized
-    lowest, highest = flipped.min(), flipped.max()
-    if lowest != highest:
-        flipped = (flipped - lowest) / (highest - lowest)
-    return np.float32(1) - flipped
+        return np.full((protocol.map_size,) * 2, heatmap.flat[0], dtype=np.float32)
+    return _RESIZE[protocol.interpolation](heatmap, protocol.map_size)
 
 
-def is_constant(heatmap: NDArray[np.float32]) -> bool:
+def _normalised(pixels: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
+    if protocol.normalisation == "none":
+        return pixels
+    if protocol.normalisation == "double_negation":
+        return np.asarray(np.float32(1) - _min_max(-pixels, constant_stays=True))
+    return _min_max(pixels, constant_stays=False)
+
+
+def _min_max(pixels: NDArray[np.float32], *, constant_stays: bool) -> NDArray[np.float32]:
+    lowest, highest = pixels.min(), pixels.max()
+    if lowest == highest:
+        return pixels if constant_stays else np.zeros_like(pixels)
+    return np.asarray((pixels - lowest) / (highest - lowest))
+
+
+def is_constant(heatmap: NDArray[np.floating]) -> bool:
     """Whether all cells of a map are equal."""
     return bool(heatmap.min() == heatmap.max())
 
 
-def cut_values(ranked: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
+def mask_as_map(mask: NDArray[np.bool_]) -> ScoredMap:
+    """Prediction that is a mask already, whatever a protocol would keep of it.
+
+    Args:
+        mask: ``(size, size)`` bool.
+    """
+    return ScoredMap(mask.astype(np.float32), constant=False, is_mask=True)
+
+
+def cut_values(scored: ScoredMap, marked: int, protocol: Protocol) -> NDArray[np.float32]:
     """Lowest values that a pixel may have to be predicted, one per threshold of the protocol.
 
     Args:
-        ranked: ``(n,)`` pixels of the scored map, descending.
+        scored: the map.
+        marked: number of pixels that the truth marks, for a rule that goes by it.
         protocol: its threshold rule, comparison and tie rule apply.
 
     Returns:
         ``(K,)`` float32; K is 1 or the length of the threshold grid.
     """
-    if protocol.threshold_rule == "upper_median":
-        cuts = ranked[[len(ranked) - 1 - len(ranked) // 2]]
-        if protocol.comparison == ">":
-            cuts = np.nextafter(cuts, np.float32(np.inf))
-    else:
-        cuts = _float32_at_least(protocol.threshold_grid)
+    if scored.is_mask:
+        return np.ones(1, dtype=np.float32)
+    cuts = _float32_reaching(_thresholds(scored.pixels, marked, protocol), protocol.comparison)
     return np.minimum(cuts, np.float32(1)) if protocol.keep_ones else cuts
 
 
-def _float32_at_least(thresholds: Sequence[float]) -> NDArray[np.float32]:
-    """Smallest float32 not below each threshold: no float32 pixel changes sides by rounding."""
+def _thresholds(pixels: NDArray[np.float32], marked: int, protocol: Protocol) -> Sequence[float]:
+    if protocol.threshold_rule == "cross_fitted":
+        return protocol.threshold_grid
+    if protocol.threshold_rule in ("upper_median", "truth_size"):
+        place = pixels.size // 2
+        if protocol.threshold_rule == "truth_size" and marked:
+            place = pixels.size - marked
+        return [float(np.partition(pixels, place, axis=None)[place])]
+    assert protocol.threshold is not None
+    if protocol.threshold_rule == "fixed":
+        return [protocol.threshold]
+    share = protocol.threshold * float(pixels.max())  # float64, then float32, as numpy 1 had it
+    return [float(np.float32(share))]
+
+
+def _float32_reaching(thresholds: Sequence[float], comparison: Comparison) -> NDArray[np.float32]:
+    """Smallest float32 beyond each threshold, so that no pixel changes sides by rounding."""
     exact = np.array(thresholds)
     rounded = exact.astype(np.float32)
-    return np.where(rounded < exact, np.nextafter(rounded, np.float32(np.inf)), rounded)
+    short = rounded <= exact if comparison == ">" else rounded < exact
+    return np.where(short, np.nextafter(rounded, np.float32(np.inf)), rounded)
 
 
-class RankedMap(NamedTuple):
-    """A map in descending order of its pixels, ready to be measured against any truth."""
+class Overlap(NamedTuple):
+    """Raw results of one map against one truth."""
 
-    order: NDArray[np.intp]  # (n,) flat pixel indices
-    values: NDArray[np.float32]  # (n,) in that order
-    kept: NDArray[np.intp]  # (K,) how many pixels each cut predicts, descending
-    peak: int  # flat index of the first maximum in row order
-    constant: bool
+    ciou: NDArray[np.float64]  # (K,) one per cut, NaN where 0/0
+    pixel_ap: float  # NaN where no pixel is positive, or where ranking was not asked for
 
 
-def ranked_map(heatmap: NDArray[np.float32], protocol: Protocol) -> RankedMap:
-    """Map of a method, resized, normalised and cut by the protocol.
-
-    Args:
-        heatmap: ``(h, w)`` finite float32, higher = source.
-        protocol: its rules apply.
-
-    Returns:
-        Order of its ``n = map_size**2`` pixels, and how many of them each cut predicts.
-    """
-    pixels = scored_map(heatmap, protocol).ravel()
-    order = descending_order(pixels)
-    values = pixels[order]
-    kept = len(values) - np.searchsorted(values[::-1], cut_values(values, protocol))
-    return RankedMap(order, values, kept, int(pixels.argmax()), is_constant(heatmap))
-
-
-def ranked_mask(mask: NDArray[np.bool_]) -> RankedMap:
-    """Prediction that is a mask already, whatever a protocol would keep; K is 1.
+def measure(
+    scored: ScoredMap, planes: TruthPlanes, protocol: Protocol, *, ranking: bool = True
+) -> Overlap:
+    """Consensus IoU at every cut of the protocol, and average precision, of one map.
 
     Args:
-        mask: ``(size, size)`` bool.
+        scored: see :func:`scored_map` and :func:`mask_as_map`.
+        planes: see :func:`truth_planes`.
+        protocol: its threshold rule applies.
+        ranking: whether the average precision is wanted too; it costs most of the time.
     """
-    pixels = mask.ravel()
-    order = np.argsort(~pixels, kind="stable")
-    kept = np.array([np.count_nonzero(pixels)])
-    return RankedMap(
-        order, pixels[order].astype(np.float32), kept, int(pixels.argmax()), constant=False
-    )
+    cuts = cut_values(scored, planes.marked, protocol)
+    flat = scored.pixels.ravel()
+    if len(cuts) == 1:
+        ciou = _ciou_of_mask(flat >= cuts[0], planes)
+        return Overlap(ciou, _ap(scored, planes) if ranking else NAN)
+    ranked = ranked_pixels(flat, planes.masks)
+    ciou = _ciou_of_cuts(ranked, cuts, planes)
+    return Overlap(ciou, average_precision(ranked) if ranking else NAN)
 
 
-def measure(ranked: RankedMap, gt: NDArray[np.floating]) -> Measurement:
-    """Raw results of one map against one truth.
-
-    Args:
-        ranked: see :func:`ranked_map` and :func:`ranked_mask`.
-        gt: ``(size, size)`` float in [0, 1]; see :func:`truth_map`.
-
-    Returns:
-        Consensus IoU at each cut; pixel AP and pointing as in ``metrics.functional.ranking``, of
-        the resized and normalised map.
-    """
-    ranked_gt = gt.ravel()[ranked.order]
-    return Measurement(
-        ciou=_consensus_iou_of_first(ranked_gt, ranked.kept),
-        pixel_ap=average_precision(ranked.values, ranked_gt),
-        pointing=float(gt.flat[ranked.peak] > 0),
-        constant=ranked.constant,
-    )
+def _ciou_of_mask(predicted: NDArray[np.bool_], planes: TruthPlanes) -> NDArray[np.float64]:
+    """Consensus IoU of a ``(n,)`` mask, ``(1,)`` float64."""
+    inside = [int(np.count_nonzero(predicted & mask)) for mask in planes.masks]
+    outside = int(np.count_nonzero(predicted)) - sum(inside)
+    marked = sum(weight * count for weight, count in zip(planes.weights, inside, strict=True))
+    return _ratio(np.array([marked]), _total(planes) + np.array([outside]))
 
 
-def _consensus_iou_of_first(
-    ranked_gt: NDArray[np.floating], kept: NDArray[np.intp]
+def _ciou_of_cuts(
+    ranked: RankedPixels, cuts: NDArray[np.float32], planes: TruthPlanes
 ) -> NDArray[np.float64]:
-    """Consensus IoU of predicting the first ``kept`` pixels, ``(K,)`` float64, NaN where 0/0."""
-    parts = np.split(ranked_gt, kept[::-1])
-    marked = np.cumsum([part.sum(dtype=np.float64) for part in parts])
-    outside = np.cumsum([np.count_nonzero(part == 0) for part in parts])
+    """Consensus IoU at each cut, ``(K,)`` float64, of a ranked map."""
+    first = first_places(ranked, cuts)
+    marked, outside = np.zeros(len(cuts)), (len(ranked.keys) - first).astype(np.float64)
+    for code, weight in enumerate(planes.weights, start=1):
+        places = marked_places(ranked, code)
+        inside = len(places) - np.searchsorted(places, first)
+        marked += weight * inside
+        outside -= inside
+    return _ratio(marked, _total(planes) + outside)
+
+
+def _total(planes: TruthPlanes) -> float:
+    counts = [int(np.count_nonzero(mask)) for mask in planes.masks]
+    return sum(weight * count for weight, count in zip(planes.weights, counts, strict=True))
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        return np.asarray(marked[:-1] / (marked[-1] + outside[:-1]))[::-1]
+        return np.asarray(part / whole, dtype=np.float64)
+
+
+def num_annotators(truth: Sequence[Truth]) -> int:
+    """How many annotators a list has, each scored on their own; 0 where there is only one."""
+    most = max((len(sample.boxes) for sample in truth if sample.mask is None), default=0)
+    return most if most > 1 else 0
+
+
+def row_width(protocol: Protocol, annotators: int = 0) -> int:
+    """Length of the row of raw results of a sample."""
+    return protocol.num_cuts * (1 + annotators) + len(FIGURES)
+
+
+def measured_answer(
+    answer: Answer,
+    truth: Truth,
+    protocol: Protocol,
+    *,
+    annotators: int = 0,
+    map_range: MapRange | None = None,
+    ranking: bool = True,
+) -> NDArray[np.float64]:
+    """Raw results of one sample in the form that tables and processes exchange.
+
+    Args:
+        answer: of a method, checked.
+        truth: of the same sample.
+        protocol: its rules apply.
+        annotators: see :func:`num_annotators`.
+        map_range: lowest and highest value that a map can take.
+        ranking: whether average precisions are wanted too.
+
+    Returns:
+        ``(row_width(protocol, annotators),)`` float64: consensus IoU at each cut, the same against
+        each annotator, then ``FIGURES``; NaN where a part has no meaning for the sample.
+    """
+    if answer.boxes is not None:
+        whole: ScoredMap | None = mask_as_map(_best_box(answer.boxes, protocol.map_size))
+    elif answer.heatmap is not None:
+        whole = scored_map(answer.heatmap, protocol, map_range)
+    else:
+        whole = None
+    sources = None
+    if answer.source_heatmap is not None and truth.sources:
+        sources = [scored_map(one, protocol, map_range) for one in answer.source_heatmap]
+    row = measured_maps(whole, sources, truth, protocol, annotators=annotators, ranking=ranking)
+    row[_place("confidence")] = _confidence(answer, protocol, map_range)
+    if answer.segment_logits is not None and truth.segments is not None:
+        row[_place("segment_acc")] = segment_accuracy(answer.segment_logits, truth.segments)
+    return row
+
+
+def _place(figure: str) -> int:
+    """Index of a figure in a row, from its end."""
+    return FIGURES.index(figure) - len(FIGURES)
+
+
+def _best_box(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
+    """``(size, size)`` mask of the first box that is there."""
+    present = boxes[~np.isnan(boxes).any(axis=1)]
+    return box_union(present[:1].astype(np.float64), size)
+
+
+def _confidence(answer: Answer, protocol: Protocol, map_range: MapRange | None) -> float:
+    if protocol.confidence == "given" or answer.heatmap is None:
+        return answer.confidence
+    resized = _resized(answer.heatmap.astype(np.float32, copy=False), protocol)
+    return top_quarter_confidence(_calibrated(resized, map_range))
+
+
+def measured_maps(
+    whole: ScoredMap | None,
+    sources: Sequence[ScoredMap] | None,
+    truth: Truth,
+    protocol: Protocol,
+    *,
+    annotators: int = 0,
+    ranking: bool = True,
+) -> NDArray[np.float64]:
+    """Raw results of the maps of one sample, as in :func:`measured_answer`.
+
+    Args:
+        whole: the map of the frame, or None.
+        sources: one map per source of the truth, or None; then the consensus IoU is that of each
+            sounding source with its own map, averaged.
+        truth: of the sample.
+        protocol: the one that scored the maps.
+        annotators: see :func:`num_annotators`.
+        ranking: whether average precisions are wanted too.
+    """
+    assert whole is not None or sources, f"{truth.id} has no map"
+    some = whole if whole is not None else next(iter(sources or ()))
+    cuts = 1 if some.is_mask else protocol.num_cuts
+    figures = dict.fromkeys(FIGURES, NAN)
+    figures["constant"] = float(some.constant)
+    ciou = np.full((1 + annotators, cuts), NAN)
+    if not truth.on_screen:
+        return np.concatenate([ciou.ravel(), list(figures.values())])
+    if whole is not None:
+        planes = truth_planes(truth, protocol)
+        ciou[0], figures["pixel_ap"] = measure(whole, planes, protocol, ranking=ranking)
+        figures["pointing"] = float(any(mask[whole.peak] for mask in planes.masks))
+        if annotators and truth.mask is None:
+            for place, boxes in enumerate(truth.boxes, start=1):
+                own = _mask_planes(None, boxes, protocol.map_size)
+                ciou[place] = measure(whole, own, protocol, ranking=False).ciou
+    if sources is not None:
+        ciou[0], found = _measured_sources(sources, truth, protocol, ranking=ranking)
+        figures |= found
+    return np.concatenate([ciou.ravel(), list(figures.values())])
+
+
+def _measured_sources(
+    sources: Sequence[ScoredMap], truth: Truth, protocol: Protocol, *, ranking: bool
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Mean consensus IoU of the sounding sources, and what is said of all of them."""
+    sounding = [place for place, source in enumerate(truth.sources) if source.sounding]
+    planes = {
+        place: _mask_planes(
+            truth.sources[place].mask, truth.sources[place].boxes, protocol.map_size
+        )
+        for place in sounding
+    }
+    own = [measure(sources[place], planes[place], protocol, ranking=False) for place in sounding]
+    figures = {}
+    if ranking and sounding:
+        matrix = np.array(
+            [[_ap(sources[one], planes[other]) for other in sounding] for one in sounding]
+        )
+        figures["cap"] = class_aware_ap(matrix)
+        figures["piap"] = permutation_invariant_ap(matrix)
+    silent = [sources[place].pixels for place in range(len(sources)) if place not in planes]
+    if protocol.silent_level is not None and silent:
+        figures["nsa"] = non_sounding_area(np.stack(silent), protocol.silent_level)
+    if not sounding:
+        return np.full(protocol.num_cuts, NAN), figures
+    return mean_ciou(np.stack([overlap.ciou for overlap in own])), figures
+
+
+def _ap(scored: ScoredMap, planes: TruthPlanes) -> float:
+    return average_precision(ranked_pixels(scored.pixels.ravel(), planes.masks))
 
 
 def predicted_mask(
-    heatmap: NDArray[np.floating], protocol: Protocol, threshold: float | None = None
+    heatmap: NDArray[np.floating],
+    protocol: Protocol,
+    threshold: float | None = None,
+    *,
+    truth: Truth | None = None,
+    map_range: MapRange | None = None,
 ) -> NDArray[np.bool_]:
     """Pixels that a map predicts under a protocol, for drawing.
 
@@ -182,18 +454,22 @@ def predicted_mask(
         heatmap: ``(h, w)`` finite numbers, higher = source.
         protocol: its rules apply.
         threshold: the sample's own, where the protocol cross-fits it; else None.
+        truth: of the sample, where the protocol is an oracle.
+        map_range: lowest and highest value that a map can take.
 
     Returns:
         ``(size, size)`` bool.
 
     Raises:
         ValueError: a threshold is missing, or given where the protocol has its own rule.
+        BenchError: the protocol needs the range of the maps.
     """
-    if (threshold is None) != (protocol.threshold_rule == "upper_median"):
+    if (threshold is None) == (protocol.threshold_rule == "cross_fitted"):
         raise ValueError(f"threshold does not fit protocol {protocol.name}, got {threshold}")
-    scored = scored_map(heatmap.astype(np.float32), protocol)
+    scored = scored_map(heatmap, protocol, map_range)
     if threshold is None:
-        (cut,) = cut_values(np.sort(scored, axis=None)[::-1], protocol)
+        marked = 0 if truth is None else truth_planes(truth, protocol).marked
+        (cut,) = cut_values(scored, marked, protocol)
     else:
-        (cut,) = _float32_at_least([threshold])
-    return np.asarray(scored >= cut)
+        (cut,) = _float32_reaching([threshold], protocol.comparison)
+    return np.asarray(scored.pixels >= cut)

@@ -1,25 +1,42 @@
-"""Maps of any method or program to scores, one row per sample and one aggregate per key."""
+"""Answers of any method or program to scores, one row per sample and one aggregate per key."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.bootstrap import bootstrap_ci
+from metrics.bootstrap import bootstrap_ci, statistic_intervals
 from metrics.errors import BenchError
+from metrics.functional.extended import average_precision, max_f1, slavc_ap, slavc_max_f1
+from metrics.functional.interactive import interactive_hits
+from metrics.functional.onscreen import onscreen_auc, onscreen_correct
 from metrics.functional.success import sample_auc
-from metrics.measurement import measure, ranked_map, row_width, truth_map
+from metrics.measurement import (
+    FIGURES,
+    check_range,
+    measured_answer,
+    num_annotators,
+    row_width,
+    truth_planes,
+)
+from metrics.predictions import Answer, MapRange, Predictions, check_answer, check_shapes
 from metrics.protocols import FOLDS, Protocol, protocol_named
 from metrics.truth import Truth
 
 FALLBACK_THRESHOLD = 0.5
 FEWEST_SAMPLES = 50  # below this a cross-fitted threshold says more about the sample than the map
+BLOCKS_KEPT = 2**23
+"""Bytes of a block that is taken and freed at once: glibc then keeps freed blocks up to that size
+and does not hand every map's pages back to the system (1.6 s of 5 for 5,158 maps)."""
+HIT = "hit@0.5"
+Column = NDArray[np.float64]
 
 
 class Scores(NamedTuple):
-    """What one set of maps scores under one protocol.
+    """What one set of answers scores under one protocol.
 
     A named tuple rather than a dataclass, because torchmetrics rebuilds what ``compute`` returns
     and cannot rebuild a frozen dataclass.
@@ -28,10 +45,13 @@ class Scores(NamedTuple):
         protocol: name of the protocol.
         ids: the scored samples, in the order in which they were given.
         values: ``(n,)`` float64 per column: ``ciou``, ``hit@0.5``, ``hit@0.3``, ``auc``,
-            ``pixel_ap``, ``pointing``, and ``threshold`` where it is cross-fitted.
+            ``pixel_ap``, ``pointing``, and where they have a meaning ``threshold`` (cross-fitted),
+            ``confidence``, ``iiou@0.5``, ``annotator1_ciou`` and so on, ``segment_acc``, ``cap``,
+            ``piap``, ``nsa``, ``onscreen_acc``.
         n_expected: samples on the test list.
         missing: expected, not given.
         excluded: without a marked pixel, where the protocol excludes them (given or not).
+        negatives: scored, but their source is not on the screen.
         constant_maps: scored, but the map has one value only.
         undefined: scored, but the consensus IoU is 0/0; counts as a miss.
         thresholds: one per fold, None where the protocol has its own rule.
@@ -43,10 +63,11 @@ class Scores(NamedTuple):
 
     protocol: str
     ids: tuple[str, ...]
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, Column]
     n_expected: int
     missing: tuple[str, ...]
     excluded: tuple[str, ...]
+    negatives: tuple[str, ...]
     constant_maps: tuple[str, ...]
     undefined: tuple[str, ...]
     thresholds: tuple[float, ...] | None
@@ -60,7 +81,7 @@ class Scores(NamedTuple):
         """Number of scored samples."""
         return len(self.ids)
 
-    def column(self, key: str) -> NDArray[np.float64]:
+    def column(self, key: str) -> Column:
         """Per-sample values whose mean is the metric ``key``.
 
         Args:
@@ -70,11 +91,13 @@ class Scores(NamedTuple):
             ``(n,)`` float64 in the order of ``ids``; NaN where the metric leaves a sample out.
 
         Raises:
-            BenchError: these scores have no such metric.
+            BenchError: these scores have no such metric, or it is no mean over samples.
         """
         if key not in self.metrics:
             have = ", ".join(self.metrics) or "none"
             raise BenchError(f"no metric {key!r} under protocol {self.protocol}; there are: {have}")
+        if key in SET_STATISTICS:
+            raise BenchError(f"{key} belongs to the whole set of samples and has no value for one")
         return _column(self.values, key)
 
 
@@ -86,11 +109,11 @@ def score_maps(
     *,
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
+    map_range: MapRange | None = None,
+    ranking: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
-    """Scores of one map per sample.
-
-    Aggregates do not depend on the order of ``ids``: they are taken in the order of the sorted ids.
+    """Scores of one map per sample; see :func:`score`.
 
     Args:
         ids: ids of the maps; a subset of those of ``truth``, in any order.
@@ -98,17 +121,10 @@ def score_maps(
         truth: the whole test list, hence what is expected.
         protocol: rules or their name.
         seed: of the bootstrap.
-        thresholds: ``Scores.thresholds`` of another set of maps, to be used as they are (swap
-            test); None lets the protocol choose.
+        thresholds: as in :func:`score`.
+        map_range: lowest and highest value that a map can take, where that is known.
+        ranking: as in :func:`score`.
         progress: called with the number of maps measured so far.
-
-    Returns:
-        Scores; without any metric where no sample could be scored.
-
-    Raises:
-        BenchError: unknown protocol; an id is unknown or repeated; a map is not (h, w), or holds
-            NaN, infinity or a range beyond float32.
-        ValueError: thresholds do not fit the protocol.
 
     Examples:
         >>> truth = [Truth("clip", boxes=(np.array([[0.0, 0.0, 0.5, 1.0]]),))]
@@ -116,14 +132,69 @@ def score_maps(
         >>> round(scores.metrics["ciou@0.5"], 3), scores.n
         (1.0, 1)
     """
+    predictions = Predictions(ids, np.asarray(heatmaps), map_range=map_range)
+    return score(
+        predictions,
+        truth,
+        protocol,
+        seed=seed,
+        thresholds=thresholds,
+        ranking=ranking,
+        progress=progress,
+    )
+
+
+def score(
+    predictions: Predictions,
+    truth: Sequence[Truth],
+    protocol: Protocol | str,
+    *,
+    seed: int = 0,
+    thresholds: Sequence[float] | None = None,
+    ranking: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """Scores of one set of answers.
+
+    Aggregates do not depend on the order of the ids: they are taken in the order of the sorted ids.
+
+    Args:
+        predictions: for a subset of the ids of ``truth``, in any order.
+        truth: the whole test list, hence what is expected.
+        protocol: rules or their name.
+        seed: of the bootstrap.
+        thresholds: ``Scores.thresholds`` of another set of maps, to be used as they are (swap
+            test); None lets the protocol choose.
+        ranking: whether average precisions are wanted; without them a map costs a third.
+        progress: called with the number of samples measured so far.
+
+    Returns:
+        Scores; without any metric where no sample could be scored.
+
+    Raises:
+        BenchError: unknown protocol; an id is unknown or repeated; an array does not fit or holds
+            NaN, infinity or a range beyond float32; a box leaves the frame; the protocol needs the
+            range of the maps.
+        ValueError: thresholds do not fit the protocol.
+    """
     protocol = _resolved(protocol)
     row_of = truth_rows(truth)
-    rows = [_known_row(sample_id, row_of) for sample_id in ids]
-    _refuse_repeats(ids, "the predictions")
-    maps = _stack_of_maps(heatmaps, len(ids))
-    measured = np.empty((len(ids), row_width(protocol)))
+    rows = [_known_row(sample_id, row_of) for sample_id in predictions.ids]
+    _refuse_repeats(predictions.ids, "the predictions")
+    check_shapes(predictions)
+    check_range(protocol, predictions.map_range)
+    annotators = num_annotators(truth)
+    np.empty(BLOCKS_KEPT, dtype=np.uint8)
+    measured = np.empty((len(rows), row_width(protocol, annotators)))
     for position, row in enumerate(rows):
-        measured[position] = measured_row(maps[position], truth[row], protocol)
+        measured[position] = measured_row(
+            predictions.answer(position),
+            truth[row],
+            protocol,
+            annotators=annotators,
+            map_range=predictions.map_range,
+            ranking=ranking,
+        )
         if progress is not None:
             progress(position + 1)
     return summarise(rows, measured, truth, protocol, seed=seed, thresholds=thresholds)
@@ -140,30 +211,23 @@ def truth_rows(truth: Sequence[Truth]) -> dict[str, int]:
 
 
 def measured_row(
-    heatmap: NDArray[np.floating], truth: Truth, protocol: Protocol
-) -> NDArray[np.float64]:
-    """Raw results of one sample in the form that processes exchange.
-
-    Args:
-        heatmap: ``(h, w)`` finite numbers, higher = source.
-        truth: of the same sample.
-        protocol: its rules apply.
-
-    Returns:
-        ``(row_width(protocol),)`` float64: consensus IoU at each cut, pixel AP, pointing, constant.
+    answer: Answer,
+    truth: Truth,
+    protocol: Protocol,
+    *,
+    annotators: int = 0,
+    map_range: MapRange | None = None,
+    ranking: bool = True,
+) -> Column:
+    """Checked raw results of one sample; see :func:`metrics.measurement.measured_answer`.
 
     Raises:
-        BenchError: NaN or infinite cells, or a range beyond float32.
+        BenchError: see :func:`metrics.predictions.check_answer`.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        heatmap = heatmap.astype(np.float32, copy=False)
-        finite = np.isfinite(heatmap.max() - heatmap.min())
-    if not finite:
-        raise BenchError(
-            f"map of {truth.id!r} holds NaN, infinity or a range beyond float32; "
-            "write finite numbers, higher where the source is"
-        )
-    return measure(ranked_map(heatmap, protocol), truth_map(truth, protocol)).row()
+    check_answer(answer, truth)
+    return measured_answer(
+        answer, truth, protocol, annotators=annotators, map_range=map_range, ranking=ranking
+    )
 
 
 def summarise(
@@ -179,27 +243,29 @@ def summarise(
 
     Args:
         rows: ``(N,)`` rows of ``truth``, each at most once.
-        measured: ``(N, row_width(protocol))`` or, for several draws of a random map,
-            ``(D, N, row_width(protocol))``; see :func:`measured_row`. Draws are scored one by one
-            and averaged per sample.
+        measured: ``(N, W)`` raw results or, for several draws of a random map, ``(D, N, W)``; W is
+            ``row_width(protocol, num_annotators(truth))``, or with a single cut where the
+            prediction is a mask. Draws are scored one by one and averaged per sample.
         truth: the whole test list.
         protocol: the one that measured.
         seed: of the bootstrap.
-        thresholds: as in :func:`score_maps`.
+        thresholds: as in :func:`score`.
 
     Returns:
         Scores with samples in the order of ``rows``.
     """
     empty = _excluded_rows(truth, protocol)
     scored = [position for position, row in enumerate(rows) if row not in empty]
-    ids = tuple(truth[rows[position]].id for position in scored)
+    samples = [truth[rows[position]] for position in scored]
+    ids = tuple(sample.id for sample in samples)
     draws = measured if measured.ndim == 3 else measured[None]
-    draws = draws[:, scored]  # (D, n, width)
-    fits = [_fit(ids, draw[:, :-3], protocol, thresholds) for draw in draws]
-    per_draw = [_columns(ids, draw, fit, protocol) for draw, fit in zip(draws, fits, strict=True)]
-    values = {name: np.mean([columns[name] for columns in per_draw], 0) for name in per_draw[0]}
-    keys = _metric_keys(values, truth, protocol)
+    table = _Table(samples, truth, protocol)
+    per_draw = [table.columns(draw, thresholds) for draw in draws[:, scored]]  # (n, W) each
+    values = _mean_columns([columns for columns, _ in per_draw])
+    fit = per_draw[0][1]
     by_id = np.argsort(ids)  # one order of summation, whatever the order of the maps
+    means = {key: _column(values, key)[by_id] for key in table.mean_keys(values)}
+    sets = _set_statistics(values, by_id) if len(draws) == 1 else {}
     given = empty.union(rows)
     return Scores(
         protocol=protocol.name,
@@ -208,13 +274,15 @@ def summarise(
         n_expected=len(truth),
         missing=tuple(sample.id for row, sample in enumerate(truth) if row not in given),
         excluded=tuple(truth[row].id for row in sorted(empty)),
-        constant_maps=_ids_where(ids, draws[..., -1].min(axis=0) == 1),
-        undefined=_ids_where(ids, np.isnan(values["ciou"])),
-        thresholds=fits[0].thresholds if len(draws) == 1 else None,
-        partial=fits[0].partial,
-        metrics={key: float(np.nanmean(_column(values, key)[by_id])) for key in keys},
-        ci95=_intervals([_column(values, key)[by_id] for key in keys], keys, seed),
-        spread=_spread(per_draw, keys) if len(draws) > 1 else {},
+        negatives=tuple(sample.id for sample in samples if not sample.on_screen),
+        constant_maps=_ids_where(ids, draws[:, scored, _figure("constant")].min(axis=0) == 1),
+        undefined=_ids_where(ids, np.isnan(values["ciou"]) & table.on_screen),
+        thresholds=fit.thresholds if len(draws) == 1 else None,
+        partial=fit.partial,
+        metrics={key: float(np.nanmean(column)) for key, column in means.items()}
+        | {key: float(statistic(np.ones((1, len(ids))))[0]) for key, statistic in sets.items()},
+        ci95=_intervals(means, seed) | statistic_intervals(sets, len(ids), seed),
+        spread=_spread([columns for columns, _ in per_draw], list(means)),
     )
 
 
@@ -225,8 +293,115 @@ class _Fit(NamedTuple):
     partial: bool
 
 
+class _Table:
+    """Per-sample columns out of raw results, for one set of samples under one protocol."""
+
+    def __init__(
+        self, samples: Sequence[Truth], truth: Sequence[Truth], protocol: Protocol
+    ) -> None:
+        self.samples, self.protocol = samples, protocol
+        self.ids = [sample.id for sample in samples]
+        self.on_screen = np.array([sample.on_screen for sample in samples], dtype=np.bool_)
+        self.folds = np.array([fold_of(sample_id) for sample_id in self.ids], dtype=int)
+        self.annotators = num_annotators(truth)
+        self.members = Counter(sample.frame for sample in truth if sample.frame is not None)
+        self.one_box_set = all(
+            sample.mask is None and len(sample.boxes) == 1 and len(sample.sources) < 2
+            for sample in truth
+        )
+
+    def columns(
+        self, measured: NDArray[np.float64], thresholds: Sequence[float] | None
+    ) -> tuple[dict[str, Column], _Fit]:
+        """All columns of ``(n, W)`` raw results that have a meaning, and the thresholds used."""
+        cuts = (measured.shape[1] - len(FIGURES)) // (1 + self.annotators)
+        at_cuts = measured[:, : -len(FIGURES)].reshape(-1, 1 + self.annotators, cuts)
+        fit = _fit(self.ids, self.on_screen, at_cuts[:, 0], self.protocol, thresholds)
+        chosen = np.zeros(len(self.ids), dtype=int)
+        if fit.thresholds is not None:
+            places = [self.protocol.threshold_grid.index(value) for value in fit.thresholds]
+            chosen = np.array(places)[self.folds]
+        ciou = at_cuts[np.arange(len(self.ids)), :, chosen]  # (n, 1 + annotators)
+        columns = {"ciou": ciou[:, 0], **self._hits("", ciou[:, 0], self.on_screen)}
+        columns |= {name: measured[:, _figure(name)] for name in ("pixel_ap", "pointing")}
+        if fit.thresholds is not None:
+            columns["threshold"] = np.array(fit.thresholds)[self.folds]
+        columns |= self._further(measured, columns, ciou)
+        return columns, fit
+
+    def _hits(self, prefix: str, ciou: Column, counted: NDArray[np.bool_]) -> dict[str, Column]:
+        """Columns of success at each threshold and its area; NaN for what is not counted."""
+        hits = {
+            f"{prefix}hit@{threshold}": (ciou >= threshold).astype(np.float64)
+            for threshold in self.protocol.success_thresholds
+        }
+        hits[f"{prefix}auc"] = sample_auc(ciou)
+        return {name: np.where(counted, column, np.nan) for name, column in hits.items()}
+
+    def _further(
+        self,
+        measured: NDArray[np.float64],
+        columns: Mapping[str, Column],
+        ciou: NDArray[np.float64],
+    ) -> dict[str, Column]:
+        """Columns that only some data or some predictions have."""
+        further = {
+            name: measured[:, _figure(name)]
+            for name in ("confidence", "segment_acc", "cap", "piap", "nsa")
+            if not np.isnan(measured[:, _figure(name)]).all()
+        }
+        if max(self.members.values(), default=1) > 1:
+            frames = [sample.frame for sample in self.samples]
+            further["iiou@0.5"] = interactive_hits(columns[HIT], frames, self.members)
+        for place in range(1, self.annotators + 1):
+            drew = np.array([_drew(sample, place) for sample in self.samples], dtype=np.bool_)
+            prefix = f"annotator{place}_"
+            further[f"{prefix}ciou"] = ciou[:, place]
+            further |= self._hits(prefix, ciou[:, place], drew & self.on_screen)
+        if "confidence" in further and not self.on_screen.all() and self.on_screen.any():
+            correct = onscreen_correct(further["confidence"], self.on_screen, self.folds, FOLDS)
+            further["onscreen_acc"] = correct.correct
+        return further
+
+    def mean_keys(self, values: Mapping[str, Column]) -> list[str]:
+        """Keys that are means of columns, in the order of the tables."""
+        if not self.on_screen.any():
+            return []
+        success = self.protocol.success_thresholds
+        keys = [f"ciou@{threshold}" for threshold in success] + ["auc", "mean_iou"]
+        if self.one_box_set:
+            keys.append("iou@0.5")
+        keys += ["pixel_ap", "pointing", "iiou@0.5"]
+        for place in range(1, self.annotators + 1):
+            keys += [f"annotator{place}_ciou@{threshold}" for threshold in success]
+            keys.append(f"annotator{place}_auc")
+        keys += ["segment_acc", "cap", "piap", "nsa"]
+        if "onscreen_acc" in values:
+            keys += ["loc_acc", "onscreen_acc"]
+        return [
+            key
+            for key in keys
+            if _column_name(key) in values and not np.isnan(_column(values, key)).all()
+        ]
+
+
+def _drew(sample: Truth, place: int) -> bool:
+    """Whether the annotator of that number, from 1, marked anything."""
+    return len(sample.boxes) >= place and len(sample.boxes[place - 1]) > 0
+
+
+def _figure(name: str) -> int:
+    """Index of a figure in a row of raw results, from its end."""
+    return FIGURES.index(name) - len(FIGURES)
+
+
+def _mean_columns(per_draw: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+    return {name: np.mean([columns[name] for columns in per_draw], axis=0) for name in per_draw[0]}
+
+
 def _fit(
     ids: Sequence[str],
+    on_screen: NDArray[np.bool_],
     ciou: NDArray[np.float64],
     protocol: Protocol,
     thresholds: Sequence[float] | None,
@@ -236,6 +411,8 @@ def _fit(
         if thresholds is not None:
             raise ValueError(f"protocol {protocol.name} takes no thresholds, got {thresholds}")
         return _Fit(None, partial=False)
+    ids = [sample_id for sample_id, here in zip(ids, on_screen, strict=True) if here]
+    ciou = ciou[on_screen]
     folds = np.array([fold_of(sample_id) for sample_id in ids], dtype=int)
     sizes = np.bincount(folds, minlength=FOLDS)
     partial = len(ids) < FEWEST_SAMPLES or not sizes.all()
@@ -264,57 +441,58 @@ def fold_of(sample_id: str) -> int:
     return int(hashlib.sha256(frame_id.encode()).hexdigest()[:8], 16) % FOLDS
 
 
-def _columns(
-    ids: Sequence[str], measured: NDArray[np.float64], fit: _Fit, protocol: Protocol
-) -> dict[str, NDArray[np.float64]]:
-    """Per-sample columns of ``(n, width)`` raw results under given thresholds."""
-    ciou = measured[:, 0]
-    columns: dict[str, NDArray[np.float64]] = {}
-    if fit.thresholds is not None:
-        grid = protocol.threshold_grid
-        threshold = [fit.thresholds[fold_of(sample_id)] for sample_id in ids]
-        chosen = np.array([grid.index(value) for value in threshold], dtype=int)
-        ciou = measured[np.arange(len(ids)), chosen]
-        columns["threshold"] = np.array(threshold)
-    hits = {f"hit@{t}": (ciou >= t).astype(np.float64) for t in protocol.success_thresholds}
-    ranks = {"pixel_ap": measured[:, -3], "pointing": measured[:, -2]}
-    return {"ciou": ciou, **hits, "auc": sample_auc(ciou), **ranks, **columns}
-
-
-def _metric_keys(
-    values: Mapping[str, NDArray[np.float64]], truth: Sequence[Truth], protocol: Protocol
-) -> list[str]:
-    """Keys that have a meaning for these samples, in the order of the tables."""
-    if not len(values["ciou"]):
-        return []
-    keys = [f"ciou@{t}" for t in protocol.success_thresholds] + ["auc", "mean_iou"]
-    if all(sample.mask is None and len(sample.boxes) == 1 for sample in truth):
-        keys.append("iou@0.5")
-    if not np.isnan(values["pixel_ap"]).all():
-        keys.append("pixel_ap")
-    return [*keys, "pointing"]
-
-
-def _column(values: Mapping[str, NDArray[np.float64]], key: str) -> NDArray[np.float64]:
-    """Per-sample values whose mean is the metric ``key``."""
+def _column_name(key: str) -> str:
+    """Column whose mean is the metric ``key``."""
+    if key == "loc_acc":  # SLAVC's word for the success of what is on the screen
+        return HIT
     if key == "mean_iou":
-        return np.nan_to_num(values["ciou"])
-    return values[key.replace("ciou@", "hit@").replace("iou@", "hit@")]
+        return "ciou"
+    if key.startswith("iiou@"):
+        return key
+    return key.replace("ciou@", "hit@").replace("iou@", "hit@")
 
 
-def _intervals(
-    columns: Sequence[NDArray[np.float64]], keys: Sequence[str], seed: int
-) -> dict[str, tuple[float, float]]:
-    if not keys:
+def _column(values: Mapping[str, Column], key: str) -> Column:
+    """Per-sample values whose mean is the metric ``key``; NaN for what it leaves out."""
+    column = values[_column_name(key)]
+    if key != "mean_iou":
+        return column
+    return np.where(np.isnan(values["auc"]), np.nan, np.nan_to_num(column))
+
+
+def _intervals(means: Mapping[str, Column], seed: int) -> dict[str, tuple[float, float]]:
+    if not means:
         return {}
-    bounds = bootstrap_ci(np.stack(columns, axis=1), seed).tolist()
-    return {key: (low, high) for key, (low, high) in zip(keys, bounds, strict=True)}
+    bounds = bootstrap_ci(np.stack(list(means.values()), axis=1), seed).tolist()
+    return {key: (low, high) for key, (low, high) in zip(means, bounds, strict=True)}
 
 
-def _spread(
-    per_draw: Sequence[Mapping[str, NDArray[np.float64]]], keys: Sequence[str]
-) -> dict[str, float]:
-    """Standard deviation of each metric over draws."""
+SET_STATISTICS: tuple[str, ...] = ("onscreen_auc", "slavc_ap", "slavc_max_f1", "ap", "max_f1")
+"""Metrics of samples that are on the screen and samples that are not; no means over samples."""
+
+
+def _set_statistics(
+    values: Mapping[str, Column], by_id: NDArray[np.intp]
+) -> dict[str, Callable[[NDArray[np.float64]], Column]]:
+    """Each such metric as a function of how often each sample is drawn."""
+    if "onscreen_acc" not in values:
+        return {}
+    confidence = values["confidence"][by_id]
+    on_screen = ~np.isnan(values[HIT][by_id])
+    hit = values[HIT][by_id] == 1
+    return {
+        "onscreen_auc": lambda counts: onscreen_auc(confidence, on_screen, counts),
+        "slavc_ap": lambda counts: slavc_ap(confidence, on_screen, hit, counts),
+        "slavc_max_f1": lambda counts: slavc_max_f1(confidence, on_screen, hit, counts),
+        "ap": lambda counts: average_precision(confidence, on_screen, hit, counts),
+        "max_f1": lambda counts: max_f1(confidence, on_screen, hit, counts),
+    }
+
+
+def _spread(per_draw: Sequence[Mapping[str, Column]], keys: Sequence[str]) -> dict[str, float]:
+    """Standard deviation of each metric over draws; nothing where there is one draw."""
+    if len(per_draw) == 1:
+        return {}
     return {
         key: float(np.std([np.nanmean(_column(values, key)) for values in per_draw]))
         for key in keys
@@ -324,7 +502,11 @@ def _spread(
 def _excluded_rows(truth: Sequence[Truth], protocol: Protocol) -> set[int]:
     if protocol.empty_truth != "excluded":
         return set()
-    return {row for row, sample in enumerate(truth) if not truth_map(sample, protocol).any()}
+    return {
+        row
+        for row, sample in enumerate(truth)
+        if sample.on_screen and not truth_planes(sample, protocol).masks
+    }
 
 
 def _ids_where(ids: Sequence[str], chosen: NDArray[np.bool_]) -> tuple[str, ...]:
@@ -350,12 +532,3 @@ def _refuse_repeats(ids: Sequence[str], where: str) -> None:
         if sample_id in seen:
             raise BenchError(f"{sample_id!r} occurs more than once in {where}; keep one row")
         seen.add(sample_id)
-
-
-def _stack_of_maps(heatmaps: NDArray[np.floating], count: int) -> NDArray[np.floating]:
-    maps = np.asarray(heatmaps)
-    if maps.ndim != 3 or len(maps) != count or 0 in maps.shape[1:]:
-        raise BenchError(f"heatmap must be ({count}, h, w), one map per id, got {maps.shape}")
-    if maps.dtype.kind not in "fiub":
-        raise BenchError(f"heatmap must hold real numbers, got {maps.dtype}")
-    return maps

@@ -29,7 +29,7 @@ def run_folder(tmp_path: Path) -> Callable[[Record], Path]:
     def write(record: Record) -> Path:
         folder = tmp_path / record.id
         folder.mkdir()
-        digest = write_scores(folder, ["a"], {"ciou": [0.5]})
+        digest = write_scores(folder / "scores.csv", ["a"], {"ciou": [0.5]})
         write_record(folder, replace(record, scores_sha256=digest))
         return folder
 

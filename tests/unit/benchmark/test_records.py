@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark import records
+from benchmark.predictions import write_predictions
 from benchmark.records import (
     Git,
     Record,
@@ -23,7 +24,6 @@ from benchmark.records import (
     read_scores,
     run_folder_name,
     write_atomically,
-    write_predictions,
     write_record,
     write_scores,
 )
@@ -42,7 +42,7 @@ def run_folder(tmp_path: Path, record: Record) -> Path:
     """A finished run."""
     folder = tmp_path / record.id
     folder.mkdir()
-    digest = write_scores(folder, ["a", "b"], {"ciou": [0.25, 1.0]})
+    digest = write_scores(folder / "scores.csv", ["a", "b"], {"ciou": [0.25, 1.0]})
     write_record(folder, replace(record, scores_sha256=digest))
     return folder
 
@@ -177,7 +177,7 @@ def test_a_time_without_zone_is_refused() -> None:
 def test_scores_are_written_byte_for_byte(tmp_path: Path) -> None:
     columns = {"ciou": np.array([0.1, np.nan, 1 / 3]), "constant": np.array([True, False, False])}
 
-    digest = write_scores(tmp_path, ["x", "y,z", "ü"], columns)
+    digest = write_scores(tmp_path / "scores.csv", ["x", "y,z", "ü"], columns)
 
     expected = 'id,ciou,constant\nx,0.1,1\n"y,z",,0\nü,0.3333333333333333,0\n'.encode()
     assert expected == (tmp_path / "scores.csv").read_bytes()
@@ -187,7 +187,7 @@ def test_scores_are_written_byte_for_byte(tmp_path: Path) -> None:
 def test_scores_read_back_exactly(tmp_path: Path) -> None:
     values = np.append(np.random.default_rng(0).random(50), np.nan)
     ids = [f"clip,{row}" for row in range(51)]
-    write_scores(tmp_path, ids, {"ciou": values, "hit": values > 0.5})
+    write_scores(tmp_path / "scores.csv", ids, {"ciou": values, "hit": values > 0.5})
 
     table = read_scores(tmp_path / "scores.csv")
 
@@ -198,7 +198,7 @@ def test_scores_read_back_exactly(tmp_path: Path) -> None:
 
 def test_a_score_column_of_another_length_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="column ciou must have 2 values, got 1"):
-        write_scores(tmp_path, ["a", "b"], {"ciou": [0.5]})
+        write_scores(tmp_path / "scores.csv", ["a", "b"], {"ciou": [0.5]})
 
 
 @pytest.mark.parametrize("text", ["", "clip,ciou\na,1\n", "id,ciou\na,high\n", "id,ciou\na,1,2\n"])
@@ -280,7 +280,7 @@ def test_a_run_that_is_not_complete_cannot_be_added(
 
 
 def test_changed_scores_cannot_be_added(tmp_path: Path, run_folder: Path) -> None:
-    write_scores(run_folder, ["a", "b"], {"ciou": [1.0, 1.0]})
+    write_scores(run_folder / "scores.csv", ["a", "b"], {"ciou": [1.0, 1.0]})
 
     with pytest.raises(BenchError, match=r"scores\.csv has sha256 .*one of them was changed"):
         add_record(run_folder, tmp_path / "results")

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from benchmark.config import RunConfig, compose
-from benchmark.stages import DONE, WEIGHTS, StageRunner, load_weights, locked, write_json
+from benchmark.records import write_json
+from benchmark.stages import DONE, WEIGHTS, StageRunner, load_weights, locked
 from datamodules.clip import Inputs
 from datamodules.synthetic import Synthetic
 from methods.base import OptimConfig

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from metrics.ceilings import best_ciou, ceiling, skill
+from metrics.measurement import planes_of
 from metrics.truth import Truth
 
 
@@ -20,7 +21,9 @@ def looped_best(gt: np.ndarray, kept: int) -> float:
 def test_no_choice_of_pixels_beats_the_best(kept: int, seed: int):
     gt = np.random.default_rng(seed).choice([0.0, 0.0, 0.5, 1.0], size=8)
 
-    assert best_ciou(gt, kept) == pytest.approx(looped_best(gt, kept) if gt.any() else 0.0)
+    assert best_ciou(planes_of(gt), kept) == pytest.approx(
+        looped_best(gt, kept) if gt.any() else 0.0
+    )
 
 
 @pytest.mark.parametrize(("name", "kept"), [("lvs", 25087), ("ezvsl", 25088)])

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from metrics.functional.ranking import descending_order, pixel_ap, pointing
+from metrics.functional.ranking import (
+    marked_places,
+    ordered_bits,
+    pixel_ap,
+    pointing,
+    ranked_pixels,
+)
 
 
 def looped_average_precision(values: list[float], gt: list[float]) -> float:
@@ -49,15 +55,27 @@ def test_different_shapes_are_named_in_the_error():
         pixel_ap(np.zeros((2, 3), np.float32), np.zeros((2, 4)))
 
 
-def test_descending_order_sorts_floats_of_both_signs_and_all_sizes():
+def test_bits_are_in_the_order_of_floats_of_both_signs_and_all_sizes():
     rng = np.random.default_rng(0)
     values = (rng.normal(size=3000) * 10.0 ** rng.integers(-40, 38, 3000)).astype(np.float32)
 
-    assert values[descending_order(values)].tolist() == sorted(values.tolist(), reverse=True)
+    assert values[np.argsort(ordered_bits(values))].tolist() == sorted(values.tolist())
 
 
-def test_descending_order_keeps_ties_in_place():
-    assert descending_order(np.array([0.0, -0.0, 1.0, 0.0], np.float32)).tolist() == [2, 0, 1, 3]
+def test_bits_of_equal_floats_are_equal():
+    zeros = ordered_bits(np.array([0.0, -0.0, 1e-45], np.float32))
+
+    assert zeros[0] == zeros[1] < zeros[2]
+
+
+def test_places_of_a_mask_are_the_ranks_of_its_pixels():
+    pixels = np.array([0.3, -1.0, 2.0, 0.5], np.float32)
+    first, second = np.array([1, 0, 0, 1], bool), np.array([0, 0, 1, 0], bool)
+
+    keys = ranked_pixels(pixels, [first, second])
+
+    assert marked_places(keys, 1).tolist() == [1, 2]
+    assert marked_places(keys, 2).tolist() == [3]
 
 
 def test_pointing_takes_the_first_of_equal_maxima_in_row_order():

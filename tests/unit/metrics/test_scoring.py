@@ -1,16 +1,18 @@
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
 
 from metrics.errors import BenchError
 from metrics.functional.success import auc, success_rate
-from metrics.measurement import measure, ranked_map, truth_map
+from metrics.measurement import measure, planes_of, scored_map, truth_map
 from metrics.protocols import PROTOCOLS
 from metrics.scoring import Scores, fold_of, score_maps
 from metrics.truth import Truth
 
 NAMES = tuple(PROTOCOLS)
+scored = partial(score_maps, map_range=(0.0, 1.0))  # for the protocols that need it
 
 
 def random_truth(count: int) -> list[Truth]:
@@ -43,36 +45,33 @@ def assert_same(a: Scores, b: Scores) -> None:
 def test_the_order_of_the_maps_changes_nothing(name: str):
     shuffled = np.random.default_rng(0).permutation(80)
 
-    backwards = score_maps([IDS[k] for k in shuffled], MAPS[shuffled], TRUTH, name)
+    backwards = scored([IDS[k] for k in shuffled], MAPS[shuffled], TRUTH, name)
 
     assert backwards.ids == tuple(IDS[k] for k in shuffled)
-    assert_same(score_maps(IDS, MAPS, TRUTH, name), backwards)
+    assert_same(scored(IDS, MAPS, TRUTH, name), backwards)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_the_test_list_changes_nothing(name: str):
-    assert_same(
-        score_maps(IDS, MAPS, TRUTH, name), score_maps(IDS, MAPS, list(reversed(TRUTH)), name)
-    )
+    assert_same(scored(IDS, MAPS, TRUTH, name), scored(IDS, MAPS, list(reversed(TRUTH)), name))
 
 
 @pytest.mark.parametrize("name", ["lvs", "ezvsl"])
 def test_a_samples_overlap_does_not_depend_on_the_others(name: str):
-    together = score_maps(IDS, MAPS, TRUTH, name).values["ciou"]
+    together = scored(IDS, MAPS, TRUTH, name).values["ciou"]
 
-    alone = [score_maps([IDS[k]], MAPS[k : k + 1], TRUTH, name).values["ciou"][0] for k in range(9)]
+    alone = [scored([IDS[k]], MAPS[k : k + 1], TRUTH, name).values["ciou"][0] for k in range(9)]
 
     assert together[:9].tolist() == alone
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_aggregates_are_those_of_the_per_sample_overlaps(name: str):
-    scores = score_maps(IDS, MAPS, TRUTH, name)
+    scores = scored(IDS, MAPS, TRUTH, name)
     ciou = scores.values["ciou"]
 
     expected = {
-        "ciou@0.5": success_rate(ciou, 0.5),
-        "ciou@0.3": success_rate(ciou, 0.3),
+        **{f"ciou@{t}": success_rate(ciou, t) for t in PROTOCOLS[name].success_thresholds},
         "auc": auc(ciou),
         "mean_iou": ciou.mean(),
         "iou@0.5": success_rate(ciou, 0.5),
@@ -86,7 +85,7 @@ def test_aggregates_are_those_of_the_per_sample_overlaps(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_metric_is_the_mean_of_its_column_and_inside_its_interval(name: str):
-    scores = score_maps(IDS, MAPS, TRUTH, name)
+    scores = scored(IDS, MAPS, TRUTH, name)
 
     for key, value in scores.metrics.items():
         assert scores.column(key).mean() == pytest.approx(value, abs=1e-12)
@@ -98,7 +97,7 @@ def test_thresholds_of_a_fold_maximise_the_mean_overlap_of_the_other_four():
     protocol = PROTOCOLS["bench-v1"]
     folds = [int(hashlib.sha256(i.encode()).hexdigest()[:8], 16) % 5 for i in IDS]
     table = [
-        measure(ranked_map(map_, protocol), truth_map(sample, protocol)).ciou
+        measure(scored_map(map_, protocol), planes_of(truth_map(sample, protocol)), protocol).ciou
         for map_, sample in zip(MAPS, TRUTH, strict=True)
     ]
     expected = []
@@ -107,7 +106,7 @@ def test_thresholds_of_a_fold_maximise_the_mean_overlap_of_the_other_four():
         means = [sum(row[k] for row in others) / len(others) for k in range(19)]
         expected.append(0.05 * (1 + means.index(max(means))))
 
-    scores = score_maps(IDS, MAPS, TRUTH, "bench-v1")
+    scores = scored(IDS, MAPS, TRUTH, "bench-v1")
 
     assert scores.thresholds == tuple(expected)
     assert scores.values["threshold"].tolist() == [expected[fold] for fold in folds]
@@ -119,7 +118,7 @@ def test_equal_thresholds_give_way_to_the_lowest():
     for square, sample in zip(squares, TRUTH, strict=True):
         square[truth_map(sample, PROTOCOLS["bench-v1"]) > 0] = 1
 
-    scores = score_maps(IDS, squares, TRUTH, "bench-v1")
+    scores = scored(IDS, squares, TRUTH, "bench-v1")
 
     assert scores.thresholds == (0.05,) * 5
     assert scores.metrics["mean_iou"] == 1
@@ -128,7 +127,7 @@ def test_equal_thresholds_give_way_to_the_lowest():
 def test_thresholds_of_another_run_are_used_as_they_are():
     given = tuple(0.05 * k for k in (1, 10, 19, 10, 10))
 
-    scores = score_maps(IDS, MAPS, TRUTH, "bench-v1", thresholds=given)
+    scores = scored(IDS, MAPS, TRUTH, "bench-v1", thresholds=given)
 
     assert scores.thresholds == given
     assert scores.values["threshold"].tolist() == [given[fold_of(i)] for i in IDS]
@@ -136,16 +135,16 @@ def test_thresholds_of_another_run_are_used_as_they_are():
 
 def test_thresholds_off_the_grid_are_refused():
     with pytest.raises(ValueError, match=r"5 thresholds of the grid, got \(0.123,\)"):
-        score_maps(IDS, MAPS, TRUTH, "bench-v1", thresholds=(0.123,))
+        scored(IDS, MAPS, TRUTH, "bench-v1", thresholds=(0.123,))
 
 
 def test_a_protocol_with_its_own_rule_takes_no_thresholds():
     with pytest.raises(ValueError, match="lvs takes no thresholds"):
-        score_maps(IDS, MAPS, TRUTH, "lvs", thresholds=(0.5,) * 5)
+        scored(IDS, MAPS, TRUTH, "lvs", thresholds=(0.5,) * 5)
 
 
 def test_under_50_samples_the_threshold_is_one_half_and_the_scores_are_partial():
-    scores = score_maps(IDS[:49], MAPS[:49], TRUTH, "bench-v1")
+    scores = scored(IDS[:49], MAPS[:49], TRUTH, "bench-v1")
 
     assert scores.partial
     assert scores.thresholds == (0.5,) * 5
@@ -155,7 +154,7 @@ def test_an_empty_fold_makes_the_scores_partial():
     chosen = [k for k in range(80) if fold_of(IDS[k]) != 2]
     assert len(chosen) >= 50
 
-    scores = score_maps([IDS[k] for k in chosen], MAPS[chosen], TRUTH, "bench-v1")
+    scores = scored([IDS[k] for k in chosen], MAPS[chosen], TRUTH, "bench-v1")
 
     assert scores.partial
     assert scores.thresholds == (0.5,) * 5
@@ -166,7 +165,7 @@ def test_negatives_of_an_extended_set_share_the_fold_of_their_frame():
 
 
 def test_missing_samples_are_listed_and_not_scored():
-    scores = score_maps(IDS[2:], MAPS[2:], TRUTH, "lvs")
+    scores = scored(IDS[2:], MAPS[2:], TRUTH, "lvs")
 
     assert scores.missing == tuple(IDS[:2])
     assert (scores.n, scores.n_expected) == (78, 80)
@@ -175,7 +174,7 @@ def test_missing_samples_are_listed_and_not_scored():
 def test_bench_v1_excludes_empty_truths_and_lists_them_given_or_not():
     truth = [*TRUTH, EMPTY, EMPTY._replace(id="empty2")]
 
-    scores = score_maps([*IDS, "empty"], random_maps(81), truth, "bench-v1")
+    scores = scored([*IDS, "empty"], random_maps(81), truth, "bench-v1")
 
     assert scores.excluded == ("empty", "empty2")
     assert scores.missing == ()
@@ -184,7 +183,7 @@ def test_bench_v1_excludes_empty_truths_and_lists_them_given_or_not():
 
 @pytest.mark.parametrize("name", ["lvs", "ezvsl"])
 def test_the_fields_protocols_score_empty_truths_as_misses(name: str):
-    scores = score_maps(["empty"], MAPS[:1], [EMPTY], name)
+    scores = scored(["empty"], MAPS[:1], [EMPTY], name)
 
     assert scores.values["ciou"].tolist() == [0.0]
     assert scores.metrics["ciou@0.5"] == 0
@@ -195,7 +194,7 @@ def test_the_fields_protocols_score_empty_truths_as_misses(name: str):
 def test_an_undefined_overlap_is_listed_and_counts_as_a_miss():
     maps = np.stack([MAPS[0], np.full((7, 7), -1, np.float32)])
 
-    scores = score_maps([IDS[0], "empty"], maps, [TRUTH[0], EMPTY], "lvs")
+    scores = scored([IDS[0], "empty"], maps, [TRUTH[0], EMPTY], "lvs")
 
     assert scores.undefined == ("empty",)
     assert scores.constant_maps == ("empty",)
@@ -209,14 +208,14 @@ def test_constant_maps_are_counted_and_predict_nothing_under_bench_v1():
     maps = MAPS.copy()
     maps[3] = 0.4
 
-    scores = score_maps(IDS, maps, TRUTH, "bench-v1")
+    scores = scored(IDS, maps, TRUTH, "bench-v1")
 
     assert scores.constant_maps == (IDS[3],)
     assert scores.values["ciou"][3] == 0
 
 
 def test_no_map_gives_no_metric():
-    scores = score_maps([], np.empty((0, 7, 7)), TRUTH, "bench-v1")
+    scores = scored([], np.empty((0, 7, 7)), TRUTH, "bench-v1")
 
     assert scores.metrics == scores.ci95 == {}
     assert scores.missing == tuple(IDS)
@@ -225,7 +224,7 @@ def test_no_map_gives_no_metric():
 def test_iou_is_reported_only_where_each_truth_is_one_set_of_boxes():
     two = Truth("two", (TRUTH[0].boxes[0], TRUTH[1].boxes[0]))
 
-    scores = score_maps([IDS[0]], MAPS[:1], [TRUTH[0], two], "ezvsl")
+    scores = scored([IDS[0]], MAPS[:1], [TRUTH[0], two], "ezvsl")
 
     assert "iou@0.5" not in scores.metrics
 
@@ -236,37 +235,37 @@ def test_a_cell_that_is_no_finite_float32_names_the_id(bad: float):
     maps[1, 3, 4] = bad
 
     with pytest.raises(BenchError, match="map of 'clip001' holds NaN, infinity"):
-        score_maps(IDS[:2], maps, TRUTH, "lvs")
+        scored(IDS[:2], maps, TRUTH, "lvs")
 
 
 def test_an_unknown_id_is_named():
     with pytest.raises(BenchError, match="'nobody', which is not among the 80 ids"):
-        score_maps(["nobody"], MAPS[:1], TRUTH, "lvs")
+        scored(["nobody"], MAPS[:1], TRUTH, "lvs")
 
 
 def test_a_repeated_id_is_named():
     with pytest.raises(BenchError, match="'clip001' occurs more than once in the predictions"):
-        score_maps(["clip001", "clip001"], MAPS[:2], TRUTH, "lvs")
+        scored(["clip001", "clip001"], MAPS[:2], TRUTH, "lvs")
 
 
 def test_an_id_twice_on_the_test_list_is_named():
     with pytest.raises(BenchError, match="'clip000' occurs more than once in the test list"):
-        score_maps(IDS[:1], MAPS[:1], [TRUTH[0], TRUTH[0]], "lvs")
+        scored(IDS[:1], MAPS[:1], [TRUTH[0], TRUTH[0]], "lvs")
 
 
 @pytest.mark.parametrize("shape", [(2, 7), (3, 7, 7), (2, 1, 7, 7), (2, 0, 7)])
 def test_maps_of_the_wrong_shape_are_refused(shape: tuple[int, ...]):
-    with pytest.raises(BenchError, match=r"must be \(2, h, w\), one map per id, got \("):
-        score_maps(IDS[:2], np.zeros(shape), TRUTH, "lvs")
+    with pytest.raises(BenchError, match=r"heatmap must be \(2, h, w\), a row per id, got \("):
+        scored(IDS[:2], np.zeros(shape), TRUTH, "lvs")
 
 
 def test_maps_that_are_no_numbers_are_refused():
     with pytest.raises(BenchError, match="real numbers, got complex128"):
-        score_maps(IDS[:1], np.zeros((1, 7, 7), complex), TRUTH, "lvs")
+        scored(IDS[:1], np.zeros((1, 7, 7), complex), TRUTH, "lvs")
 
 
 def test_an_absent_metric_is_named_with_those_there_are():
-    scores = score_maps(IDS[:1], MAPS[:1], TRUTH, "lvs")
+    scores = scored(IDS[:1], MAPS[:1], TRUTH, "lvs")
 
     with pytest.raises(
         BenchError, match=r"no metric 'nsa' under protocol lvs; there are: ciou@0.5"
@@ -277,6 +276,6 @@ def test_an_absent_metric_is_named_with_those_there_are():
 def test_progress_counts_the_maps():
     done: list[int] = []
 
-    score_maps(IDS[:3], MAPS[:3], TRUTH, "lvs", progress=done.append)
+    scored(IDS[:3], MAPS[:3], TRUTH, "lvs", progress=done.append)
 
     assert done == [1, 2, 3]

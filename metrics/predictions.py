@@ -1,0 +1,163 @@
+"""What a method or any program answers about the samples of a test list."""
+
+from collections.abc import Sequence, Sized
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import BenchError
+from metrics.truth import Truth
+
+MapRange = tuple[float, float]
+
+
+class Answer(NamedTuple):
+    """Everything predicted for one sample; what was not predicted is None or NaN."""
+
+    heatmap: NDArray[np.floating] | None = None  # (h, w), higher = source
+    confidence: float = float("nan")  # higher = on screen
+    boxes: NDArray[np.floating] | None = None  # (K, 4) xyxy in [0, 1], best first, NaN = absent
+    segment_logits: NDArray[np.floating] | None = None  # (T, C), the last class is background
+    source_heatmap: NDArray[np.floating] | None = None  # (S, h, w), one per source of the truth
+
+
+class Predictions(NamedTuple):
+    """Answers of one program, one row per sample.
+
+    Attributes:
+        ids: N sample ids in any order.
+        heatmap: ``(N, h, w)`` finite numbers, higher = source; None where boxes or maps per source
+            are all there is.
+        confidence: ``(N,)`` finite numbers, higher = on screen.
+        boxes: ``(N, K, 4)`` xyxy in [0, 1], best first; a row of NaN is no box.
+        segment_logits: ``(N, T, C)`` finite numbers, the last class is background.
+        source_heatmap: ``(N, S, h, w)`` finite numbers, map s for source s of the truth.
+        source_count: ``(N,)`` how many of the S maps a sample has; None where it has all.
+        map_range: lowest and highest value that a map can take; None where only the order counts.
+        use_boxes: whether the best box is the prediction, in place of the map.
+    """
+
+    ids: Sequence[str]
+    heatmap: NDArray[np.floating] | None = None
+    confidence: NDArray[np.floating] | None = None
+    boxes: NDArray[np.floating] | None = None
+    segment_logits: NDArray[np.floating] | None = None
+    source_heatmap: NDArray[np.floating] | None = None
+    source_count: NDArray[np.integer] | None = None
+    map_range: MapRange | None = None
+    use_boxes: bool = False
+
+    def answer(self, row: int) -> Answer:
+        """Everything predicted for the sample of a row."""
+        count = None if self.source_count is None else int(self.source_count[row])
+        return Answer(
+            heatmap=_row(self.heatmap, row),
+            confidence=float("nan") if self.confidence is None else float(self.confidence[row]),
+            boxes=_row(self.boxes, row) if self.use_boxes else None,
+            segment_logits=_row(self.segment_logits, row),
+            source_heatmap=None
+            if self.source_heatmap is None
+            else self.source_heatmap[row, :count],
+        )
+
+
+def _row(rows: NDArray[np.floating] | None, row: int) -> NDArray[np.floating] | None:
+    return None if rows is None else rows[row]
+
+
+def check_shapes(predictions: Predictions) -> None:
+    """Nothing, or an error where an array does not fit the ids or holds no real numbers.
+
+    Raises:
+        BenchError: names the array, the shape it should have and the one it has.
+    """
+    n = len(predictions.ids)
+    if all(
+        rows is None
+        for rows in (predictions.heatmap, predictions.source_heatmap, predictions.boxes)
+    ):
+        raise BenchError("predictions hold no maps; write heatmap (N, h, w) or boxes (N, K, 4)")
+    if predictions.use_boxes and predictions.boxes is None:
+        raise BenchError("predictions hold no boxes; write boxes (N, K, 4) or score the maps")
+    shapes = {
+        "heatmap": "h, w", "confidence": "", "boxes": "K, 4", "segment_logits": "T, C",
+        "source_heatmap": "S, h, w", "source_count": "",
+    }  # fmt: skip
+    for name, axes in shapes.items():
+        rows = getattr(predictions, name)
+        if rows is not None:
+            _check_array(name, np.asarray(rows), n, [axis for axis in axes.split(", ") if axis])
+    if predictions.confidence is not None and np.isnan(predictions.confidence).any():
+        nameless = predictions.ids[int(np.flatnonzero(np.isnan(predictions.confidence))[0])]
+        raise BenchError(f"confidence of {nameless!r} is NaN; write finite numbers")
+    count, maps = predictions.source_count, predictions.source_heatmap
+    if count is not None and maps is not None:
+        for sample_id, own in zip(predictions.ids, count.tolist(), strict=True):
+            if not 0 < own <= maps.shape[1]:
+                raise BenchError(
+                    f"source_count of {sample_id!r} must be in [1, {maps.shape[1]}], got {own}"
+                )
+
+
+def _check_array(name: str, rows: NDArray[np.generic], n: int, axes: list[str]) -> None:
+    fits = rows.ndim == 1 + len(axes) and len(rows) == n and (n == 0 or 0 not in rows.shape)
+    if not fits or (name == "boxes" and rows.shape[-1] != 4):
+        expected = ", ".join([str(n), *axes]) + ("" if axes else ",")
+        raise BenchError(f"{name} must be ({expected}), a row per id, got {rows.shape}")
+    if rows.dtype.kind not in ("iu" if name == "source_count" else "fiub"):
+        kind = "whole numbers" if name == "source_count" else "real numbers"
+        raise BenchError(f"{name} must hold {kind}, got {rows.dtype}")
+
+
+def check_answer(answer: Answer, truth: Truth) -> None:
+    """Nothing, or an error where a value of one sample cannot be scored.
+
+    Raises:
+        BenchError: NaN, infinity or a range beyond float32 in a map, a confidence or logits; a box
+            outside the frame or turned inside out; too few maps or segments for the truth.
+    """
+    for name, values in (("map", answer.heatmap), ("map of a source", answer.source_heatmap),
+                         ("segment_logits", answer.segment_logits)):  # fmt: skip
+        if values is not None and not _spans_float32(values):
+            raise BenchError(
+                f"{name} of {truth.id!r} holds NaN, infinity or a range beyond float32; "
+                "write finite numbers, higher where the source is"
+            )
+    if np.isinf(answer.confidence):
+        raise BenchError(f"confidence of {truth.id!r} must be finite, got {answer.confidence}")
+    if answer.boxes is not None:
+        _check_boxes(answer.boxes, truth.id)
+    _check_count("source_heatmap", answer.source_heatmap, truth.sources or None, truth.id)
+    _check_count("segment_logits", answer.segment_logits, truth.segments, truth.id)
+
+
+def _check_count(name: str, given: Sized | None, expected: Sized | None, sample_id: str) -> None:
+    """One map per source and one row of logits per segment, in the order of the truth."""
+    if given is not None and expected is not None and len(given) != len(expected):
+        raise BenchError(
+            f"{name} of {sample_id!r} holds {len(given)} rows, but its truth has {len(expected)}; "
+            "write one for each, in its order"
+        )
+
+
+def _spans_float32(values: NDArray[np.floating]) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values.astype(np.float32, copy=False)
+        return bool(np.isfinite(single.max() - single.min()))
+
+
+def _check_boxes(boxes: NDArray[np.floating], sample_id: str) -> None:
+    present = boxes[~np.isnan(boxes).all(axis=1)]
+    inside = (present >= 0) & (present <= 1)
+    if not inside.all():
+        bad = present[~inside.all(axis=1)][0]
+        raise BenchError(
+            f"a box of {sample_id!r} lies outside the frame, got {bad.tolist()}; write xyxy in "
+            "fractions of the frame, in [0, 1]"
+        )
+    if (present[:, 2:] < present[:, :2]).any():
+        bad = present[(present[:, 2:] < present[:, :2]).any(axis=1)][0]
+        raise BenchError(
+            f"a box of {sample_id!r} must be xyxy with x1 <= x2 and y1 <= y2, got {bad.tolist()}"
+        )
