@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING
 from metrics.errors import BenchError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from benchmark.config import RunConfig
+    from benchmark.runner import Finished
 
 DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED, STOPPED = 0, 1, 2, 3, 75
 RESULTS = Path(__file__).parent / "results"
+LISTED = {"method": "methods", "data": "data"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("avloc-bench"))
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     _add_run(verbs)
+    _add_compare(verbs)
     _add_show(verbs)
     _add_list(verbs)
     _add_sample_data(verbs)
@@ -100,8 +105,8 @@ def _verb(
 
 
 def _add_composition(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", required=True, metavar="M", help="see bench list methods")
-    parser.add_argument("--data", required=True, metavar="D", help="see bench list data")
+    parser.add_argument("--method", metavar="M", help="see bench list methods")
+    parser.add_argument("--data", metavar="D", help="see bench list data")
     parser.add_argument("--preset", metavar="P", help="named settings; small on synthetic")
     parser.add_argument("--config", action="append", default=[], type=Path, metavar="F",
                         help="YAML file of settings; may be given several times")  # fmt: skip
@@ -116,6 +121,9 @@ def _add_composition(parser: argparse.ArgumentParser) -> None:
 def _composed(options: argparse.Namespace, seed: int | None) -> "RunConfig":
     from benchmark.config import compose
 
+    for name in ("method", "data"):
+        if getattr(options, name) is None:
+            raise BenchError(f"--{name} is missing; see bench list {LISTED[name]}")
     return compose(
         options.method,
         options.data,
@@ -146,7 +154,6 @@ def _run(options: argparse.Namespace) -> int:
         raise BenchError(f"--seeds must be at least 1, got {options.seeds}")
     if options.limit is not None:
         print(f"bench: --limit {options.limit}: this run will not be ranked", file=sys.stderr)
-    from benchmark.records import is_ranked
     from benchmark.runner import run
     from benchmark.stages import is_first_rank
 
@@ -154,29 +161,59 @@ def _run(options: argparse.Namespace) -> int:
     for seed in range(first.seed, first.seed + (options.seeds or 1)):
         config = first if seed == first.seed else _composed(options, seed)
         finished = run(config, dry_run=options.dry_run, fresh=options.fresh)
-        if not is_first_rank():
-            continue
-        if options.json:
-            print(json.dumps(finished.record.to_dict(), sort_keys=True))
-            continue
-        _print_table(finished.record)
-        if finished.reused:
-            print("This run was finished before; --fresh starts it anew.")
-        print(f"Record:   {finished.folder / 'record.json'}")
-        if (finished.folder / "samples.png").exists():
-            print(f"Pictures: {finished.folder / 'samples.png'}")
-        if is_ranked(finished.record)[0]:
-            print(f"Accept it into the leaderboard: bench add {finished.folder}")
+        if is_first_rank():
+            _show_finished(finished, as_json=options.json)
     return DONE
 
 
-def _print_table(record: object) -> None:
-    from rich.console import Console
-
+def _show_finished(finished: "Finished", *, as_json: bool) -> None:
+    from benchmark.records import is_ranked
     from benchmark.tables import run_table
 
-    width = None if sys.stdout.isatty() else 120
-    Console(width=width).print(run_table(record))  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps(finished.record.to_dict(), sort_keys=True))
+        return
+    _print(run_table(finished.record))
+    if finished.reused:
+        print("This run was finished before; --fresh starts it anew.")
+    print(f"Record:   {finished.folder / 'record.json'}")
+    if (finished.folder / "samples.png").exists():
+        print(f"Pictures: {finished.folder / 'samples.png'}")
+    if is_ranked(finished.record)[0]:
+        print(f"Accept it into the leaderboard: bench add {finished.folder}")
+
+
+def _print(table: "RenderableType") -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _add_compare(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "compare", _compare, "compare two runs on the clips that both scored")
+    kinds = "run folder, record id or CSV of scores; with commas the mean of several"
+    parser.add_argument("a", metavar="A", help=kinds)
+    parser.add_argument("b", metavar="B", help=kinds)
+    parser.add_argument("--metric", action="append", default=[], metavar="KEY",
+                        help="compare only this; may be given several times")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from benchmark.compare import compare, comparison_table
+
+    found = compare(
+        options.a, options.b, options.results, metrics=options.metric, seed=options.seed
+    )
+    for warning in found.warnings:
+        print(f"bench: {warning}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(found.to_dict()))
+    else:
+        _print(comparison_table(found))
+    return DONE
 
 
 def _add_show(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -42,7 +42,7 @@ def _scores(record: Record) -> Table:
     keys = _shown(record.metrics)
     title = f"{record.method} on {record.data}, protocol {record.protocol}, in %"
     table = _figures_table(title, record.method, [_Column(key, board, key) for key in keys])
-    table.add_row("skill", *(_percent(record.skill.get(key)) for key in keys))
+    table.add_row("skill", *(percent_cell(record.skill.get(key)) for key in keys))
     return table
 
 
@@ -57,25 +57,25 @@ def _field_rules(record: Record) -> Table:
 
 def _figures_table(title: str, method: str, columns: Sequence[_Column]) -> Table:
     """Method with its intervals, floors and ceiling, one column per metric."""
-    table = _table(title, ("", *(column.header for column in columns)))
-    scores = (_percent(column.board.metrics.get(column.key)) for column in columns)
+    table = titled_table(title, ("", *(column.header for column in columns)))
+    scores = (percent_cell(column.board.metrics.get(column.key)) for column in columns)
     table.add_row(method, *scores, style="bold")
-    intervals = (_interval(column.board.ci95.get(column.key)) for column in columns)
+    intervals = (interval_cell(column.board.ci95.get(column.key)) for column in columns)
     table.add_row("95 % interval", *intervals)
     swapped = [column.board.metrics.get(f"{SWAP}{column.key}") for column in columns]
     if any(value is not None for value in swapped):
-        table.add_row("swapped sounds", *map(_percent, swapped))
+        table.add_row("swapped sounds", *map(percent_cell, swapped))
     for name in dict.fromkeys(name for column in columns for name in column.board.floors):
         cells = (_floor_cell(column.board.floors.get(name), column.key) for column in columns)
         table.add_row(f"floor {name}", *cells)
     table.add_row(
-        "ceiling", *(_percent(column.board.ceiling.get(column.key)) for column in columns)
+        "ceiling", *(percent_cell(column.board.ceiling.get(column.key)) for column in columns)
     )
     return table
 
 
 def _differences(record: Record) -> Table:
-    table = _table(
+    table = titled_table(
         f"{record.method} minus ..., paired by clip, in points",
         ("", "metric", "mean", "95 % interval", "clips", "verdict"),
     )
@@ -147,8 +147,8 @@ def _leakage(record: Record) -> str:
     return f"{found}, {leakage.removed} removed, {used}"
 
 
-def _table(title: str, header: Sequence[str]) -> Table:
-
+def titled_table(title: str, header: Sequence[str]) -> Table:
+    """An empty table; every column but the first is aligned to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place else "left")
@@ -165,13 +165,15 @@ def _shown(metrics: Mapping[str, float]) -> list[str]:
 def _floor_cell(figures: Figures | None, key: str) -> str:
     if figures is None:
         return NONE
-    spread = f" ± {_percent(figures.spread[key])}" if key in figures.spread else ""
-    return f"{_percent(figures.metrics.get(key))}{spread}"
+    spread = f" ± {percent_cell(figures.spread[key])}" if key in figures.spread else ""
+    return f"{percent_cell(figures.metrics.get(key))}{spread}"
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_cell(interval: Interval | None) -> str:
+    """An interval of fractions in percent, or a dash."""
     return NONE if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}"
 
 
-def _percent(fraction: float | None) -> str:
+def percent_cell(fraction: float | None) -> str:
+    """A fraction in percent with one decimal, or a dash."""
     return NONE if fraction is None else f"{100 * fraction:.1f}"
