@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from benchmark.config import RunConfig
+    from benchmark.records import Record
     from benchmark.runner import Finished
 
 DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED, STOPPED = 0, 1, 2, 3, 75
 RESULTS = Path(__file__).parent / "results"
 LISTED = {"method": "methods", "data": "data"}
+NOT_WITH_EXPERIMENT = ("method", "data", "preset", "seed", "seeds", "fresh")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     _add_run(verbs)
     _add_compare(verbs)
+    _add_table(verbs)
     _add_show(verbs)
     _add_list(verbs)
     _add_sample_data(verbs)
@@ -143,9 +146,17 @@ def _add_run(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="run N seeds, from --seed upwards")
     parser.add_argument("--fresh", action="store_true",
                         help="start a new run; finished stages are still re-used")  # fmt: skip
+    parser.add_argument("--experiment", metavar="NAME", help="the rows of a paper's table that "
+                        "have no record yet; see bench list experiments")  # fmt: skip
+    parser.add_argument("--rows", metavar="A,B", help="only these rows of the experiment")
+    parser.add_argument("--on", choices=("synthetic",), help="run the experiment on other data")
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.experiment is not None:
+        return _run_experiment(options)
+    if options.rows is not None or options.on is not None:
+        raise BenchError("--rows and --on choose from an experiment; give --experiment NAME")
     asked_twice = any(word.startswith("seed=") for word in options.overrides)
     if asked_twice and (options.seed is not None or options.seeds is not None):
         raise BenchError("the seed is given twice: use --seed or --seeds, or seed=S, not both")
@@ -181,6 +192,64 @@ def _show_finished(finished: "Finished", *, as_json: bool) -> None:
         print(f"Pictures: {finished.folder / 'samples.png'}")
     if is_ranked(finished.record)[0]:
         print(f"Accept it into the leaderboard: bench add {finished.folder}")
+
+
+def _run_experiment(options: argparse.Namespace) -> int:
+    for name in NOT_WITH_EXPERIMENT:
+        if getattr(options, name) not in (None, False):
+            raise BenchError(f"--{name} is given by the rows of the experiment; leave it out")
+    from benchmark.experiment import Given, run_experiment
+    from benchmark.runner import run
+    from benchmark.stages import is_first_rank
+
+    _quiet_lightning()
+    given = Given(tuple(options.overrides), tuple(options.config), options.limit, options.dry_run)
+
+    def made(config: "RunConfig") -> "Record":
+        finished = run(config, dry_run=options.dry_run)
+        if is_first_rank():
+            _show_finished(finished, as_json=options.json)
+        return finished.record
+
+    def say(line: str) -> None:
+        if is_first_rank():
+            print(line, file=sys.stderr)
+
+    run_experiment(
+        options.experiment, RESULTS, made, say, rows=options.rows, on=options.on, given=given
+    )
+    if not options.json:
+        print(f"The table: bench table {options.experiment}"
+              + (f" --on {options.on}" if options.on else ""))  # fmt: skip
+    return DONE
+
+
+def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "print a paper's table: published, ours, difference, and its claims answered"
+    parser = _verb(verbs, "table", _table, summary)
+    parser.add_argument("name", metavar="NAME", help="see bench list experiments")
+    parser.add_argument("--on", choices=("synthetic",), help="our rows on other data")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print JSON on standard output")
+    shape.add_argument("--markdown", action="store_true", help="print Markdown")
+
+
+def _table(options: argparse.Namespace) -> int:
+    from benchmark.experiment import experiment_named
+    from benchmark.paper_table import paper_table, table_json, table_markdown, table_view
+
+    table = paper_table(
+        experiment_named(options.name), options.results, options.runs, on=options.on
+    )
+    if options.json:
+        print(json.dumps(table_json(table), sort_keys=True))
+    elif options.markdown:
+        print(table_markdown(table), end="")
+    else:
+        _print(table_view(table))
+    return DONE
 
 
 def _print(table: "RenderableType") -> None:
@@ -236,7 +305,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _add_list(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser = _verb(verbs, "list", _list, "print registered names")
-    parser.add_argument("kind", choices=("methods", "data", "protocols"))
+    parser.add_argument("kind", choices=("methods", "data", "protocols", "experiments"))
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -246,6 +315,8 @@ def _list(options: argparse.Namespace) -> int:
 
     if options.kind == "protocols":
         rows = [(name, protocol.summary) for name, protocol in PROTOCOLS.items()]
+    elif options.kind == "experiments":
+        rows = _experiments()
     else:
         registry = METHOD_REGISTRY if options.kind == "methods" else DATA_REGISTRY
         rows = [(entry.name, entry.summary) for entry in registry.names().values()]
@@ -256,6 +327,13 @@ def _list(options: argparse.Namespace) -> int:
     for name, summary in rows:
         print(f"{name:<{width}}  {summary}")
     return DONE
+
+
+def _experiments() -> list[tuple[str, str]]:
+    from benchmark.experiment import experiment_named, experiment_names
+
+    found = [experiment_named(name) for name in experiment_names()]
+    return [(one.name, f"{one.table} of {one.source}") for one in found]
 
 
 def _add_sample_data(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -1,0 +1,546 @@
+"""Tables of papers as files: what fills each row, and making the runs that are not there yet.
+
+A file of ``benchmark/experiments`` names the rows of one table, the settings and seeds that fill
+them, the published values, and the orderings that the paper claims. Nothing here scores anything:
+a row is filled by the records of runs whose settings are the row's.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import yaml  # type: ignore[import-untyped]
+
+from benchmark.config import OVERRIDE, RunConfig, compose, kind_name, parsed, split_overrides
+from benchmark.records import Record, is_ranked, read_record, read_results
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, did_you_mean
+from benchmark.settings import NOT_IN_HASH, flat
+from metrics.errors import BenchError
+from metrics.protocols import protocol_named
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class OnSynthetic:
+    """What a row needs on ``synthetic`` beside its own settings without ``data.*``."""
+
+    overrides: tuple[str, ...] = ()  # a setting given here replaces the row's
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: the settings of its runs, and what the paper prints."""
+
+    id: str
+    label: str
+    method: str
+    data: str
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    published: dict[str, float] = field(default_factory=dict)  # metric -> percent
+    not_built: str | None = None  # why no run can fill the row, whatever is registered
+    on_synthetic: OnSynthetic = field(default_factory=OnSynthetic)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One ordering that the paper states in words or by its bold type."""
+
+    text: str  # in our words, with the section
+    better: str  # id of a row
+    worse: str  # id of a row
+    metric: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table of a paper."""
+
+    name: str  # of the file
+    source: str  # paper and page
+    table: str  # as the paper calls it
+    protocol: str  # rules under which the paper's numbers were made
+    note: str
+    metrics: tuple[str, ...]  # keys of the columns
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+    test_clips: dict[str, int] = field(default_factory=dict)  # data set -> clips the paper tested
+
+    def row(self, row_id: str) -> Row:
+        """The row of that id.
+
+        Raises:
+            BenchError: there is none.
+        """
+        rows = {row.id: row for row in self.rows}
+        if row_id not in rows:
+            raise BenchError(
+                f"experiment {self.name} has no row {row_id!r}.{did_you_mean(row_id, rows)} "
+                f"Its rows are {', '.join(rows)}."
+            )
+        return rows[row_id]
+
+
+def experiment_names() -> list[str]:
+    """Names of the tables that are shipped."""
+    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+
+
+def experiment_named(name: str) -> Experiment:
+    """The shipped table of that name.
+
+    Raises:
+        BenchError: there is none, or its file is not valid.
+    """
+    names = experiment_names()
+    if name not in names:
+        raise BenchError(
+            f"unknown experiment {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}"
+        )
+    return read_experiment(EXPERIMENTS / f"{name}.yaml")
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The table of a YAML file; scalars are text until the type of their key reads them.
+
+    Raises:
+        BenchError: the file is no YAML mapping, or a key is missing, unknown, given twice or of the
+            wrong type; the message names the file, the row and the key.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BenchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict):
+        if "name" in content:
+            raise BenchError(f"{path}: unknown key 'name'; the experiment is named by its file")
+        content = {"name": path.stem, **content}
+    experiment = _typed(Experiment, content, _Place(str(path)))
+    assert isinstance(experiment, Experiment)
+    _check(experiment, str(path))
+    return experiment
+
+
+class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
+    """Reads scalars as text and refuses a key that stands twice, of which YAML takes the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: list[object] = []  # a key may be a list, which has no hash
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.append(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Place(NamedTuple):
+    """Where a value stands, in the words of a message."""
+
+    within: str  # file, then row
+    key: str = ""
+
+    def at(self, key: str) -> "_Place":
+        """A key below."""
+        return _Place(self.within, f"{self.key}.{key}" if self.key else key)
+
+    def item(self, number: int, value: object) -> "_Place":
+        """An entry of a list, by its id where it has one."""
+        name = value.get("id") if isinstance(value, Mapping) else None
+        if isinstance(name, str):
+            return _Place(f"{self.within}: row {name}")
+        return _Place(self.within, f"{self.key}[{number}]")
+
+    def expected(self, what: str, value: object) -> BenchError:
+        """The error of a value that should be something else."""
+        where = f"{self.within}: {self.key}" if self.key else self.within
+        return BenchError(f"{where} must be {what}, got {value!r}")
+
+
+def _typed(kind: Any, value: object, place: _Place) -> object:
+    """A value of the file as its type has it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _typed_dataclass(kind, value, place)
+    if origin is UnionType:
+        (kind,) = (option for option in arguments if option is not NoneType)
+        return _typed(kind, value, place)
+    if origin is dict:
+        items = _mapping(value, place).items()
+        return {key: _typed(arguments[1], item, place.at(key)) for key, item in items}
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise place.expected("a list", value)
+        return tuple(
+            _typed(arguments[0], item, place.item(i, item)) for i, item in enumerate(value)
+        )
+    return _typed_scalar(kind, value, place)
+
+
+def _typed_dataclass(kind: Any, value: object, place: _Place) -> object:
+    content = _mapping(value, place)
+    hints = get_type_hints(kind)
+    required = [
+        item.name for item in fields(kind)
+        if item.default is MISSING and item.default_factory is MISSING
+    ]  # fmt: skip
+    for key in content:
+        if key not in hints:
+            raise BenchError(
+                f"{place.within}: unknown key {place.at(key).key!r}.{did_you_mean(key, hints)} "
+                f"Known are {', '.join(hints)}."
+            )
+    for key in required:
+        if key not in content:
+            raise BenchError(f"{place.within}: key {place.at(key).key!r} is missing; add it")
+    return kind(**{key: _typed(hints[key], content[key], place.at(key)) for key in content})
+
+
+def _mapping(value: object, place: _Place) -> dict[str, object]:
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return value
+    raise place.expected("a mapping", value)
+
+
+def _typed_scalar(kind: Any, value: object, place: _Place) -> object:
+    if not isinstance(value, str) or not value.strip():
+        raise place.expected(kind_name(kind), value)
+    if kind is str:
+        return value.strip()
+    try:
+        return parsed(value, kind)
+    except ValueError as error:
+        raise place.expected(kind_name(kind), value) from error
+
+
+def _check(experiment: Experiment, path: str) -> None:
+    """What types cannot say; raises BenchError naming file, row and key."""
+    whole = _Place(path)
+    for key in ("rows", "metrics"):
+        if not getattr(experiment, key):
+            raise whole.at(key).expected("a list with at least one entry", [])
+    try:
+        protocol_named(experiment.protocol)
+    except BenchError as error:
+        raise BenchError(f"{path}: protocol: {error}") from error
+    ids = [row.id for row in experiment.rows]
+    for row in experiment.rows:
+        if ids.count(row.id) > 1:
+            raise BenchError(f"{path}: row {row.id} stands {ids.count(row.id)} times; rename one")
+        _check_row(row, experiment.metrics, f"{path}: row {row.id}")
+    for number, claim in enumerate(experiment.claims):
+        place = whole.at(f"claims[{number}]")
+        _check_known(claim.better, ids, place.at("better"), "a row")
+        _check_known(claim.worse, ids, place.at("worse"), "a row")
+        _check_known(claim.metric, experiment.metrics, place.at("metric"), "one of metrics")
+        if claim.better == claim.worse:
+            raise place.at("worse").expected("another row than the better one", claim.worse)
+
+
+def _check_row(row: Row, metrics: Sequence[str], within: str) -> None:
+    place = _Place(within)
+    for key, percent in row.published.items():
+        _check_known(key, metrics, place.at("published"), "given for one of metrics")
+        if not 0 <= percent <= 100:
+            raise place.at(f"published.{key}").expected("a percentage", percent)
+    if not row.seeds or len(set(row.seeds)) < len(row.seeds) or min(row.seeds) < 0:
+        raise place.at("seeds").expected("different whole numbers from 0", list(row.seeds))
+    given = {"overrides": row.overrides, "on_synthetic.overrides": row.on_synthetic.overrides}
+    for key, words in given.items():
+        for word in words:
+            if not OVERRIDE.match(word) or word.startswith("seed="):
+                raise place.at(key).expected("settings such as optim.lr=1e-4, no seed", word)
+
+
+def _check_known(word: str, known: Sequence[str], place: _Place, expected: str) -> None:
+    if word not in known:
+        error = place.expected(expected, word)
+        raise BenchError(f"{error}.{did_you_mean(word, known)} Known are {', '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command line adds to every run of a table."""
+
+    overrides: tuple[str, ...] = ()  # where and how to run only, such as data.root
+    files: tuple[Path, ...] = ()
+    limit: int | None = None
+    dry_run: bool = False
+
+
+NOTHING_GIVEN = Given()
+
+
+def unavailable(row: Row, on: str | None) -> str | None:
+    """Why no run can fill a row, or None where one can."""
+    if row.not_built is not None:
+        return row.not_built
+    asked = ((METHOD_REGISTRY, row.method), (DATA_REGISTRY, on or row.data))
+    missing = [
+        f"{registry.kind} {name} is not registered"
+        for registry, name in asked
+        if name not in registry.names()
+    ]
+    return "; ".join(missing) or None
+
+
+def row_settings(row: Row, on: str | None) -> tuple[str, tuple[str, ...]]:
+    """Data set and overrides of a row.
+
+    On ``synthetic`` the settings ``data.*`` of another data set have no meaning and are dropped;
+    what the row gives under ``on_synthetic`` comes on top.
+    """
+    if on is None or on == row.data:
+        return row.data, row.overrides
+    replaced = split_overrides(row.on_synthetic.overrides)
+    kept = [
+        word
+        for word in row.overrides
+        if not word.startswith("data.") and word.partition("=")[0] not in replaced
+    ]
+    return on, (*kept, *row.on_synthetic.overrides)
+
+
+def row_config(
+    experiment: Experiment,
+    row: Row,
+    seed: int,
+    *,
+    on: str | None = None,
+    given: Given = NOTHING_GIVEN,
+) -> RunConfig:
+    """The configuration of one run of a row.
+
+    Raises:
+        BenchError: a setting is unknown or wrong, or one of ``given`` would change what is run.
+    """
+    data, overrides = row_settings(row, on)
+
+    def composed(extra: Sequence[str], files: Sequence[Path]) -> RunConfig:
+        return compose(
+            row.method,
+            data,
+            overrides=(*overrides, *extra),
+            files=files,
+            seed=seed,
+            limit=given.limit,
+            dry_run=given.dry_run,
+        )
+
+    try:
+        plain = composed((), ())
+        if not given.overrides and not given.files:
+            return plain
+        config = composed(given.overrides, given.files)
+    except BenchError as error:
+        raise BenchError(f"experiment {experiment.name}, row {row.id}: {error}") from error
+    own, asked = plain.identity()["values"], config.identity()["values"]
+    changed = [key for key in own if own[key] != asked[key]]
+    if changed:
+        raise BenchError(
+            f"experiment {experiment.name}, row {row.id}: {', '.join(changed)} would make another "
+            "run than the row's; with --experiment give only settings that cannot change a score, "
+            "such as data.root, data.num_workers, trainer.devices or logging.runs"
+        )
+    return config
+
+
+class StoredRun(NamedTuple):
+    """A finished run that was found on disk."""
+
+    record: Record
+    scores: Path  # of its samples; the file may be missing
+    accepted: bool  # whether it lies among the results
+
+
+def stored_runs(results: Path, runs: Path) -> list[StoredRun]:
+    """Accepted records and finished run folders, in the order of their ids.
+
+    A run that was accepted is taken from the results, not from its folder.
+
+    Raises:
+        BenchError: a record is not valid.
+    """
+    found = {}
+    for path in runs.glob("*/record.json"):
+        record = read_record(path)
+        found[record.id] = StoredRun(record, path.with_name("scores.csv"), accepted=False)
+    for record in read_results(results):
+        found[record.id] = StoredRun(record, results / f"{record.id}.csv", accepted=True)
+    return [found[record_id] for record_id in sorted(found)]
+
+
+def run_of(config: RunConfig, stored: Iterable[StoredRun]) -> StoredRun | None:
+    """The latest complete run with that method, data set, seed and settings, if there is one."""
+    fitting = [run for run in stored if is_ranked(run.record)[0] and has_settings(run, config)]
+    return max(fitting, key=lambda run: run.record.id, default=None)
+
+
+def has_settings(run: StoredRun, config: RunConfig) -> bool:
+    """Whether a run was made with a configuration, apart from what cannot change a score.
+
+    A setting that is younger than the record counts as having its default.
+    """
+    record = run.record
+    names = (record.method, record.data, record.seed)
+    if names != (config.method_name, config.data_name, config.seed):
+        return False
+    held = dict(flat(record.config))
+    compared = {key for key in {*held, *config.values} if not NOT_IN_HASH.fullmatch(key)}
+    if not compared <= config.values.keys():
+        return False  # made by a setting that is no more
+    return all(
+        config.values[key] == (held[key] if key in held else _default(config, key))
+        for key in compared - {"seed"}
+    )
+
+
+def _default(config: RunConfig, key: str) -> object:
+    group, _, name = key.partition(".")
+    (setting,) = (item for item in fields(getattr(config, group)) if item.name == name)
+    if setting.default_factory is MISSING:
+        return setting.default
+    return setting.default_factory()
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What is to be done for one row and seed.
+
+    ``unavailable`` rows have neither seed nor configuration; a run that is ``known`` is not made.
+    """
+
+    row: Row
+    seed: int | None = None
+    config: RunConfig | None = None
+    known: StoredRun | None = None
+    unavailable: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Row and seed in the words of a message."""
+        return self.row.id if self.seed is None else f"{self.row.id}, seed {self.seed}"
+
+
+def plan(
+    experiment: Experiment,
+    results: Path,
+    *,
+    rows: Sequence[str] = (),
+    on: str | None = None,
+    given: Given = NOTHING_GIVEN,
+) -> list[PlannedRun]:
+    """What is to be run, what is known already and what cannot be run; changes nothing.
+
+    Args:
+        experiment: the table.
+        results: folder of the accepted records; finished runs are looked for in ``logging.runs``.
+        rows: ids of the rows; none means all.
+        on: ``synthetic`` to run the rows there, or None.
+        given: of the command line.
+
+    Raises:
+        BenchError: a row is unknown or its settings are wrong, before anything is run.
+    """
+    require_known_data(on)
+    planned: list[PlannedRun] = []
+    for row in [experiment.row(row_id) for row_id in rows] or experiment.rows:
+        reason = unavailable(row, on)
+        if reason is not None:
+            planned.append(PlannedRun(row, unavailable=reason))
+            continue
+        configs = {
+            seed: row_config(experiment, row, seed, on=on, given=given) for seed in row.seeds
+        }
+        planned += [PlannedRun(row, seed, config) for seed, config in configs.items()]
+    folders = {run.config.logging.runs for run in planned if run.config is not None}
+    stored = {folder: stored_runs(results, Path(folder)) for folder in folders}
+    return [
+        run
+        if run.config is None
+        else PlannedRun(
+            run.row, run.seed, run.config, run_of(run.config, stored[run.config.logging.runs])
+        )
+        for run in planned
+    ]
+
+
+def require_known_data(on: str | None) -> None:
+    """Raises BenchError unless ``on`` is None or ``synthetic``."""
+    if on not in (None, SYNTHETIC):
+        raise BenchError(f"--on {on}: rows can be moved to {SYNTHETIC} only")
+
+
+def run_plan(
+    planned: Iterable[PlannedRun],
+    run: Callable[[RunConfig], Record],
+    say: Callable[[str], None],
+) -> None:
+    """Makes the runs that are not known; what is there is skipped, so calling it again resumes.
+
+    A run that its user must mend does not stop the others.
+
+    Args:
+        planned: of :func:`plan`.
+        run: makes one run.
+        say: takes a line for the user.
+
+    Raises:
+        BenchError: at the end, if runs could not be made.
+    """
+    failures: dict[str, list[str]] = {}
+    for each in planned:
+        if each.config is None:
+            say(f"{each.name}: not available: {each.unavailable}")
+            continue
+        if each.known is not None:
+            say(f"{each.name}: skipped, {each.known.record.id} has it")
+            continue
+        say(f"{each.name}: running")
+        try:
+            record = run(each.config)
+        except BenchError as error:  # raised again below, when the others had their turn
+            likewise = str(error) in failures
+            say(f"{each.name}: failed" + (", for the same reason" if likewise else f": {error}"))
+            failures.setdefault(str(error), []).append(each.name)
+            continue
+        ranked, reason = is_ranked(record)
+        say(f"{each.name}: done, {record.id}" + ("" if ranked else f"; fills no row: {reason}"))
+    if failures:
+        reasons = "; ".join(f"{', '.join(names)}: {error}" for error, names in failures.items())
+        count = sum(len(names) for names in failures.values())
+        raise BenchError(f"{count} {'run' if count == 1 else 'runs'} could not be made: {reasons}")
+
+
+def run_experiment(
+    name: str,
+    results: Path,
+    run: Callable[[RunConfig], Record],
+    say: Callable[[str], None],
+    *,
+    rows: str | None = None,
+    on: str | None = None,
+    given: Given = NOTHING_GIVEN,
+) -> None:
+    """Fills a table: plans its runs and makes those that are not there.
+
+    Args:
+        name: of the experiment.
+        results: folder of the accepted records.
+        run: makes one run.
+        say: takes a line for the user.
+        rows: ids separated by commas, or None for all.
+        on: ``synthetic`` or None.
+        given: of the command line.
+
+    Raises:
+        BenchError: an unknown name, a wrong setting, or runs that could not be made.
+    """
+    chosen = [word for word in re.split(r"[,\s]+", rows or "") if word]
+    run_plan(plan(experiment_named(name), results, rows=chosen, on=on, given=given), run, say)

@@ -1,0 +1,420 @@
+"""A paper's table beside ours, and its claimed orderings answered clip by clip.
+
+Our figures are the mean over seeds of the accepted records and the finished runs that have the
+settings of a row. All of them are percentages here, as the papers print them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Literal, NamedTuple
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.compare import compare
+from benchmark.experiment import (
+    Claim,
+    Experiment,
+    Row,
+    StoredRun,
+    require_known_data,
+    row_config,
+    run_of,
+    stored_runs,
+    unavailable,
+)
+from benchmark.records import ProtocolFigures, Record
+
+OWN_PROTOCOL = "bench-v1"  # of Record.metrics and of scores.csv
+NONE = "-"
+FIGURE = re.compile(r"-|[-+]?\d[\d.]*( .*)?")  # a number, perhaps with its spread and interval
+Verdict = Literal["agrees", "disagrees", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One metric over the seeds of a row, in percent."""
+
+    mean: float
+    sd: float | None  # from seed to seed; None for one seed
+    low: float | None  # mean ends of the seeds' 95 % intervals
+    high: float | None
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row of the paper with what our runs make of it; empty where nothing was run."""
+
+    row: Row
+    label: str
+    runs: tuple[StoredRun, ...] = ()  # one per seed
+    unavailable: str | None = None
+    ours: dict[str, Mean] = field(default_factory=dict)  # under the paper's protocol
+    own: dict[str, Mean] = field(default_factory=dict)  # under OWN_PROTOCOL
+    difference: dict[str, float] = field(default_factory=dict)  # ours - published, in points
+
+    @property
+    def n(self) -> int | None:
+        """Scored test clips of every run; the fewest, should they differ."""
+        return min((run.record.n for run in self.runs), default=None)
+
+
+@dataclass(frozen=True)
+class AnsweredClaim:
+    """What our runs say to an ordering that the paper claims.
+
+    The difference, better minus worse, is in points: per clip the mean over seeds, over the clips
+    that both rows scored, with its 95 % interval.
+    """
+
+    claim: Claim
+    answer: Verdict
+    reason: str = ""
+    n: int | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of a paper, filled."""
+
+    experiment: Experiment
+    on: str | None
+    rows: tuple[FilledRow, ...]
+    claims: tuple[AnsweredClaim, ...]
+
+    def bounds(self, protocol: str) -> dict[str, dict[str, dict[str, float]]]:
+        """Floors and ceiling, in percent: data set of our runs -> name -> metric.
+
+        Where runs of one data set scored different numbers of clips, those of the fullest count.
+        """
+        records = [run.record for filled in self.rows for run in filled.runs]
+        found = {}
+        for data in sorted({record.data for record in records}):
+            fullest = max((r for r in records if r.data == data), key=lambda record: record.n)
+            board = figures_under(fullest, protocol)
+            named = {f"floor {name}": floor.metrics for name, floor in sorted(board.floors.items())}
+            found[data] = {
+                name: {key: 100 * metrics[key] for key in self.experiment.metrics if key in metrics}
+                for name, metrics in {**named, "ceiling": board.ceiling}.items()
+            }
+        return found
+
+
+def paper_table(
+    experiment: Experiment, results: Path, runs: Path, *, on: str | None = None
+) -> PaperTable:
+    """The table of an experiment out of all records that belong to its rows.
+
+    Args:
+        experiment: the paper's table.
+        results: folder of the accepted records.
+        runs: folder of the run folders; a run that was not accepted counts too.
+        on: ``synthetic`` for the same rows on those data, or None for the paper's.
+
+    Raises:
+        BenchError: a record or its scores are not valid, or ``on`` is another data set.
+    """
+    require_known_data(on)
+    stored = stored_runs(results, runs)
+    rows = {row.id: _filled(experiment, row, stored, on) for row in experiment.rows}
+    answers = tuple(_answered(claim, rows, results) for claim in experiment.claims)
+    return PaperTable(experiment, on, tuple(rows.values()), answers)
+
+
+def _filled(
+    experiment: Experiment, row: Row, stored: Sequence[StoredRun], on: str | None
+) -> FilledRow:
+    changes = row.on_synthetic.overrides if on is not None and on != row.data else ()
+    label = row.label + (f" ({', '.join(changes)})" if changes else "")
+    reason = unavailable(row, on)
+    if reason is not None:
+        return FilledRow(row, label, unavailable=reason)
+    found = [run_of(row_config(experiment, row, seed, on=on), stored) for seed in row.seeds]
+    runs = tuple(run for run in found if run is not None)
+    ours = _means(runs, experiment.protocol, experiment.metrics)
+    own = _means(runs, OWN_PROTOCOL, experiment.metrics)
+    expected = experiment.test_clips.get(row.data)
+    comparable = on is None and all(run.record.n_expected == expected for run in runs)
+    shared = [key for key in row.published if key in ours and comparable]
+    difference = {key: ours[key].mean - row.published[key] for key in shared}
+    return FilledRow(row, label, runs, None, ours, own, difference)
+
+
+def _means(runs: Sequence[StoredRun], protocol: str, keys: Sequence[str]) -> dict[str, Mean]:
+    boards = [figures_under(run.record, protocol) for run in runs]
+    means = {}
+    for key in keys:
+        values = [100 * board.metrics[key] for board in boards if key in board.metrics]
+        ends = [board.ci95[key] for board in boards if key in board.ci95]
+        if values:
+            means[key] = Mean(
+                mean=fmean(values),
+                sd=stdev(values) if len(values) > 1 else None,
+                low=100 * fmean(low for low, _ in ends) if ends else None,
+                high=100 * fmean(high for _, high in ends) if ends else None,
+            )
+    return means
+
+
+def figures_under(record: Record, protocol: str) -> ProtocolFigures:
+    """What a record holds under a protocol; nothing where it was not scored under it."""
+    if record.protocol == protocol:
+        return ProtocolFigures(record.metrics, record.ci95, record.floors, record.ceiling)
+    return record.protocols.get(protocol, ProtocolFigures({}, {}, {}, {}))
+
+
+def _answered(claim: Claim, rows: Mapping[str, FilledRow], results: Path) -> AnsweredClaim:
+    """Paired bootstrap over the clips that both rows scored."""
+    better, worse = rows[claim.better], rows[claim.worse]
+    lacking = [reason for side in (better, worse) for reason in _lacking(side, claim.metric)]
+    tested_on = {run.record.splits["test"].sha256 for run in (*better.runs, *worse.runs)}
+    if not lacking and len(tested_on) > 1:
+        lacking = ["the rows have different test lists"]
+    if lacking:
+        return AnsweredClaim(claim, "cannot tell", "; ".join(lacking))
+    a, b = (",".join(str(run.scores) for run in side.runs) for side in (better, worse))
+    found = compare(a, b, results, metrics=[claim.metric]).metrics[claim.metric]
+    low, high = found.ci95
+    answer: Verdict = "agrees" if low > 0 else "disagrees" if high < 0 else "cannot tell"
+    reasons = ["the interval holds 0"] if answer == "cannot tell" else []
+    reasons += [
+        f"{side.row.id} has {len(side.runs)} of {len(side.row.seeds)} seeds"
+        for side in (better, worse)
+        if len(side.runs) < len(side.row.seeds)
+    ]
+    return AnsweredClaim(
+        claim=claim,
+        answer=answer,
+        reason="; ".join(reasons),
+        n=found.wins + found.losses + found.ties,
+        difference=100 * found.difference,
+        low=100 * low,
+        high=100 * high,
+    )
+
+
+def _lacking(side: FilledRow, metric: str) -> list[str]:
+    """Why a row's clips cannot be compared; nothing where they can."""
+    if side.unavailable is not None:
+        return [f"{side.row.id} is not available"]
+    if not side.runs:
+        return [f"{side.row.id} has no run"]
+    absent = [run.record.id for run in side.runs if not run.scores.exists()]
+    if absent:
+        return [f"the scores of {', '.join(absent)} are missing"]
+    foreign = [run.record.id for run in side.runs if run.record.protocol != OWN_PROTOCOL]
+    if foreign:
+        return [f"{', '.join(foreign)} was not scored under {OWN_PROTOCOL}"]
+    unknown = [run.record.id for run in side.runs if metric not in run.record.metrics]
+    return [f"{', '.join(unknown)} has no {metric}"] if unknown else []
+
+
+def table_json(table: PaperTable) -> dict[str, object]:
+    """The table as plain JSON values; figures in percent, differences in points."""
+    experiment = table.experiment
+    return {
+        "experiment": experiment.name,
+        "source": experiment.source,
+        "table": experiment.table,
+        "protocol": experiment.protocol,
+        "on": table.on,
+        "unit": "percent",
+        "note": experiment.note,
+        "rows": [_row_json(row) for row in table.rows],
+        "bounds": {name: table.bounds(name) for name in (experiment.protocol, OWN_PROTOCOL)},
+        "claims": [_claim_json(answer) for answer in table.claims],
+    }
+
+
+def _row_json(filled: FilledRow) -> dict[str, object]:
+    return {
+        "id": filled.row.id,
+        "label": filled.label,
+        "published": filled.row.published,
+        "ours": {key: asdict(mean) for key, mean in filled.ours.items()},
+        "difference": filled.difference,
+        OWN_PROTOCOL: {key: asdict(mean) for key, mean in filled.own.items()},
+        "n": filled.n,
+        "seeds": [run.record.seed for run in filled.runs],
+        "records": [run.record.id for run in filled.runs],
+        "not_accepted": [run.record.id for run in filled.runs if not run.accepted],
+        "unavailable": filled.unavailable,
+    }
+
+
+def _claim_json(answer: AnsweredClaim) -> dict[str, object]:
+    values = asdict(answer)
+    return {**values.pop("claim"), "protocol": OWN_PROTOCOL, **values}
+
+
+class _Block(NamedTuple):
+    """One part of the page."""
+
+    title: str
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
+def table_view(table: PaperTable) -> RenderableType:
+    """The table for people at a terminal."""
+    parts: list[RenderableType] = [escape(table.experiment.source), ""]
+    for block in _blocks(table):
+        view = Table(title=escape(block.title), title_justify="left", title_style="bold",
+                     box=box.SIMPLE_HEAD)  # fmt: skip
+        for place, name in enumerate(block.header):
+            figures = all(FIGURE.fullmatch(line[place]) for line in block.lines)
+            view.add_column(escape(name), justify="right" if figures else "left")
+        for line in block.lines:
+            view.add_row(*map(escape, line))
+        parts.append(view)
+    return Group(*parts, *(escape(line) for line in _notes(table)))
+
+
+def table_markdown(table: PaperTable) -> str:
+    """The table as Markdown, the same bytes for the same records."""
+    parts = [f"# {table.experiment.table}\n\n{table.experiment.source}\n"]
+    for block in _blocks(table):
+        rows = [block.header, ["---"] * len(block.header), *block.lines]
+        lines = "".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in rows)
+        parts.append(f"{block.title}:\n\n{lines}")
+    return "\n".join([*parts, "\n".join(f"- {line}" for line in _notes(table)) + "\n"])
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")
+
+
+def _blocks(table: PaperTable) -> list[_Block]:
+    blocks = [_paper_block(table), _own_block(table)]
+    if table.claims:
+        blocks.append(_claims_block(table))
+    blocks.append(_records_block(table))
+    return [block for block in blocks if block.lines]
+
+
+def _paper_block(table: PaperTable) -> _Block:
+    """Published beside ours, under the paper's protocol."""
+    keys = table.experiment.metrics
+    lines = []
+    for filled in table.rows:
+        cells = [filled.label]
+        for key in keys:
+            published = filled.row.published.get(key)
+            difference = filled.difference.get(key)
+            cells += [
+                _figure_cell(published),
+                _mean_cell(filled.ours.get(key)),
+                NONE if difference is None else f"{difference:+.1f}",
+            ]
+        lines.append([*cells, NONE if filled.n is None else str(filled.n)])
+    for name, figures in _named_bounds(table, table.experiment.protocol):
+        cells = [cell for key in keys for cell in (NONE, _figure_cell(figures.get(key)), NONE)]
+        lines.append([name, *cells, NONE])
+    where = "" if table.on is None else f", ours on {table.on}"
+    return _Block(
+        f"{table.experiment.table}, protocol {table.experiment.protocol}, in %{where}",
+        ("", *(word for key in keys for word in (f"{key} published", "ours", "difference")), "n"),
+        lines,
+    )
+
+
+def _named_bounds(table: PaperTable, protocol: str) -> Iterable[tuple[str, dict[str, float]]]:
+    """Floors and ceiling by name, and by data set where there are several."""
+    bounds = table.bounds(protocol)
+    for data, named in bounds.items():
+        for name, figures in named.items():
+            yield (name if len(bounds) == 1 else f"{name}, {data}"), figures
+
+
+def _own_block(table: PaperTable) -> _Block:
+    keys = table.experiment.metrics
+    rows = [
+        [
+            filled.label,
+            *(_mean_cell(filled.own.get(key)) for key in keys),
+            f"{len(filled.runs)} of {len(filled.row.seeds)}",
+        ]
+        for filled in table.rows
+        if filled.runs
+    ]
+    bounds = [
+        [name, *(_figure_cell(figures.get(key)) for key in keys), NONE]
+        for name, figures in _named_bounds(table, OWN_PROTOCOL)
+    ]
+    title = f"The same runs, protocol {OWN_PROTOCOL}, in %"
+    return _Block(title, ("", *keys, "seeds"), [*rows, *bounds])
+
+
+def _claims_block(table: PaperTable) -> _Block:
+    return _Block(
+        f"Orderings that the paper claims, answered under {OWN_PROTOCOL} by paired differences in "
+        "points",
+        ("claim", "better than", "metric", "difference", "n", "answer", "because"),
+        [
+            [
+                answer.claim.text,
+                f"{answer.claim.better} > {answer.claim.worse}",
+                answer.claim.metric,
+                _difference_cell(answer),
+                NONE if answer.n is None else str(answer.n),
+                answer.answer,
+                answer.reason or NONE,
+            ]
+            for answer in table.claims
+        ],
+    )
+
+
+def _records_block(table: PaperTable) -> _Block:
+    return _Block(
+        "Records",
+        ("row", "seed", "record"),
+        [
+            [
+                filled.row.id,
+                str(run.record.seed),
+                run.record.id + ("" if run.accepted else " (not accepted yet)"),
+            ]
+            for filled in table.rows
+            for run in filled.runs
+        ],
+    )
+
+
+def _notes(table: PaperTable) -> Iterable[str]:
+    yield table.experiment.note
+    yield (
+        "Ours is the mean over seeds ± their standard deviation, in brackets the mean ends of "
+        "their 95 % intervals over clips; - where nothing was run."
+    )
+    if table.on is not None:
+        yield f"Numbers on {table.on} cannot be compared with the published ones, so no difference."
+    for filled in table.rows:
+        if filled.unavailable is not None:
+            yield f"{filled.row.id} is not available: {filled.unavailable}"
+
+
+def _figure_cell(percent: float | None) -> str:
+    return NONE if percent is None else f"{percent:.1f}"
+
+
+def _mean_cell(mean: Mean | None) -> str:
+    if mean is None:
+        return NONE
+    spread = "" if mean.sd is None else f" ± {mean.sd:.1f}"
+    interval = "" if mean.low is None else f" [{mean.low:.1f}, {mean.high:.1f}]"
+    return f"{mean.mean:.1f}{spread}{interval}"
+
+
+def _difference_cell(answer: AnsweredClaim) -> str:
+    if answer.difference is None:
+        return NONE
+    return f"{answer.difference:+.1f} [{answer.low:.1f}, {answer.high:.1f}]"

@@ -1,0 +1,164 @@
+"""Every shipped paper table: it can be read, composed and run, and holds what the paper prints."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark.experiment import (
+    Given,
+    experiment_named,
+    experiment_names,
+    plan,
+    read_experiment,
+    row_config,
+    run_plan,
+    unavailable,
+)
+from benchmark.paper_table import paper_table
+from benchmark.records import Record, read_results
+from benchmark.runner import run
+
+RESULTS = Path(__file__).parents[2] / "benchmark" / "results"
+TABLE_1 = """
+attention       0.185 0.302  0.660 0.558
+avel            0.291 0.348  -     -
+avobject        0.297 0.357  -     -
+lvs_vanilla     0.278 0.350  0.692 0.563
+lvs             0.303 0.364  0.724 0.578
+hardpos_random  0.207 0.314  0.572 0.528
+hardpos         0.346 0.380  0.768 0.592
+"""
+"""Senocak et al. 2022, Table 1: cIoU and AUC on VGG-SS, then on SoundNet-Flickr."""
+TABLE_2 = """
+attention         0.660 0.558
+lvs_vanilla       0.704 0.581
+lvs               0.672 0.562
+hardpos           0.752 0.597
+hardpos_vggsound  0.768 0.592
+"""
+"""Senocak et al. 2022, Table 2: cIoU and AUC on SoundNet-Flickr; the last line is of Table 1."""
+OF_BASELINE = "20261120T125034Z-lvs_vanilla-synthetic-c6e0e688"  # the accepted run of seed 0
+
+
+def percentages(ciou: str, auc: str) -> dict[str, float]:
+    return {key: round(100 * float(value), 1) for key, value in (("ciou@0.5", ciou), ("auc", auc))}
+
+
+@pytest.mark.parametrize("name", experiment_names())
+@pytest.mark.parametrize("on", [None, "synthetic"])
+def test_every_available_row_is_composed(name: str, on: str | None) -> None:
+    experiment = experiment_named(name)
+
+    configs = [
+        row_config(experiment, row, seed, on=on)
+        for row in experiment.rows
+        if unavailable(row, on) is None
+        for seed in row.seeds
+    ]
+
+    assert len({str(config.identity()) for config in configs}) == len(configs)
+    assert all(config.data_name == on for config in configs if on is not None)
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_metric_is_one_that_records_hold(name: str) -> None:
+    held = read_results(RESULTS)[0].metrics
+
+    assert set(experiment_named(name).metrics) <= set(held)
+
+
+def test_table_1_of_the_hard_positive_paper_is_as_printed() -> None:
+    expected = {}
+    for line in TABLE_1.split("\n")[1:-1]:
+        row_id, *values = line.split()
+        expected[row_id] = percentages(*values[:2])
+        if values[2] != "-":
+            expected[f"{row_id}_flickr"] = percentages(*values[2:])
+
+    rows = experiment_named("hardpos_table1").rows
+    assert expected == {row.id: row.published for row in rows}
+
+
+def test_table_2_of_the_hard_positive_paper_is_as_printed() -> None:
+    lines = [line.split() for line in TABLE_2.split("\n")[1:-1]]
+
+    rows = experiment_named("hardpos_table2").rows
+    assert {name: percentages(*values) for name, *values in lines} == {
+        row.id: row.published for row in rows
+    }
+
+
+def test_figure_2_of_the_hard_positive_paper_has_no_values_in_its_text() -> None:
+    rows = experiment_named("hardpos_figure2").rows
+
+    assert [row.published for row in rows] == [{}] * 7
+
+
+def test_neighbours_of_figure_2_span_the_same_range_on_synthetic() -> None:
+    experiment = experiment_named("hardpos_figure2")
+
+    sizes = {
+        on: [
+            row_config(experiment, row, 0, on=on).values["method.k"]
+            for row in experiment.rows
+            if row.id.startswith("k")
+        ]
+        for on in (None, "synthetic")
+    }
+
+    # null is the default, 1,000 of 144k clips and 200 of 4,000
+    assert sizes == {None: [300, 500, None, 2000, 3000], "synthetic": [60, 100, None, 400, 600]}
+
+
+@pytest.mark.parametrize("name", ["hardpos_figure2", "hardpos_table1", "hardpos_table2"])
+def test_accepted_runs_fill_the_rows_on_synthetic(name: str) -> None:
+    filled = {row.row.id: row for row in paper_table(experiment_named(name), RESULTS, RESULTS / "-",
+                                                     on="synthetic").rows}  # fmt: skip
+
+    baseline = filled.get("baseline") or filled["lvs_vanilla"]
+    assert [run.record.seed for run in baseline.runs] == [0, 1, 2]
+    assert baseline.runs[0].record.id == OF_BASELINE
+
+
+def test_claims_of_figure_2_are_answered_on_synthetic() -> None:
+    """Means of the accepted records: baseline 62.3, mined 43.9, random 17.3 % of the clips."""
+    table = paper_table(experiment_named("hardpos_figure2"), RESULTS, RESULTS / "-", on="synthetic")
+
+    answers = {(each.claim.better, each.claim.worse): each for each in table.claims}
+    told = {pair: each.answer for pair, each in answers.items() if each.answer != "cannot tell"}
+    assert told == {
+        ("k1000", "baseline"): "disagrees",
+        ("baseline", "random"): "agrees",
+        ("k1000", "random"): "agrees",
+    }
+    assert answers["k1000", "baseline"].difference == pytest.approx(43.9 - 62.3, abs=0.1)
+    assert answers["k300", "baseline"].reason == "k300 has no run"
+
+
+def test_an_experiment_is_run_once_and_fills_its_table(
+    tiny: Callable[..., tuple[str, ...]], tmp_path: Path
+) -> None:
+    settings = ", ".join(tiny("data.test_clips=64"))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "{source: a paper, table: Table 1, protocol: lvs, note: tiny, metrics: [auc], rows: ["
+        f"{{id: base, label: Base, method: lvs_vanilla, data: synthetic, overrides: [{settings}], "
+        "seeds: [0]}, {id: disc, label: Disc, method: center, data: synthetic, overrides: "
+        "[data.train_clips=48, data.val_clips=16, data.test_clips=64, data.image_size=32], "
+        "seeds: [0]}], claims: [{text: learns, better: base, worse: disc, metric: auc}]}\n"
+    )
+    experiment, runs = read_experiment(path), tmp_path / "runs"
+    given = Given(overrides=(f"logging.runs={runs}",))
+    made: list[Record] = []
+    lines: list[str] = []
+
+    for _ in range(2):
+        planned = plan(experiment, tmp_path / "results", given=given)
+        run_plan(planned, lambda config: made.append(run(config).record) or made[-1], lines.append)
+
+    table = paper_table(experiment, tmp_path / "results", runs)
+    assert [record.method for record in made] == ["lvs_vanilla", "center"]
+    assert sum("skipped" in line for line in lines) == 2
+    assert [[run.record.id for run in row.runs] for row in table.rows] == [[r.id] for r in made]
+    assert table.claims[0].n == 64
