@@ -35,18 +35,21 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
         protocol = protocol_named(protocol)
     on_screen = [sample for sample in truth if sample.on_screen]
     best = np.array([_best(sample, protocol) for sample in on_screen])
+    marked = np.array([bool(truth_planes(sample, protocol).masks) for sample in on_screen])
     if protocol.empty_truth == "excluded":
-        best = best[best > 0]
+        best, marked = best[marked], marked[marked]
     if not len(best):
         return {}
-    rates = {f"ciou@{t}": success_rate(best, t) for t in protocol.success_thresholds}
-    found = float(np.mean(best > 0))
+    rates = {
+        f"ciou@{threshold}": success_rate(best, protocol.success_bar(threshold))
+        for threshold in protocol.success_thresholds
+    }
     return {
         **rates,
         "auc": auc(best),
         "mean_iou": float(best.mean()),
         "pixel_ap": 1.0,
-        "pointing": found,
+        "pointing": float(marked.mean()),
         **_interactive(on_screen, best, protocol),
     }
 

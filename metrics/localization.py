@@ -78,18 +78,16 @@ class LocalizationMetrics(Metric):
         heatmap: Tensor | None = None,
         *,
         confidence: Tensor | None = None,
-        boxes: Tensor | None = None,
         segment_logits: Tensor | None = None,
         source_heatmap: Tensor | None = None,
         source_count: Tensor | None = None,
     ) -> None:
-        """Measure a batch of answers: maps, maps per source, or else boxes.
+        """Measure a batch of answers; at least one of the two kinds of map must be given.
 
         Args:
             index: ``(B,)`` int64, rows of the test list.
             heatmap: ``(B, h, w)`` finite float, higher = source.
             confidence: ``(B,)`` finite float, higher = on screen.
-            boxes: ``(B, K, 4)`` xyxy in [0, 1], best first; scored where there is no map.
             segment_logits: ``(B, T, C)`` finite float, the last class is background.
             source_heatmap: ``(B, S, h, w)`` finite float, map s for source s of the truth.
             source_count: ``(B,)`` int64, how many of the S maps each sample has.
@@ -107,8 +105,6 @@ class LocalizationMetrics(Metric):
             [self.truth[row].id for row in rows],
             heatmap=_array(heatmap),
             confidence=_array(confidence),
-            boxes=_array(boxes),
-            use_boxes=heatmap is None and source_heatmap is None,
             segment_logits=_array(segment_logits),
             source_heatmap=_array(source_heatmap),
             source_count=None if source_count is None else source_count.cpu().numpy(),

@@ -305,9 +305,9 @@ def num_annotators(truth: Sequence[Truth]) -> int:
     return most if most > 1 else 0
 
 
-def row_width(protocol: Protocol, annotators: int = 0) -> int:
-    """Length of the row of raw results of a sample."""
-    return protocol.num_cuts * (1 + annotators) + len(FIGURES)
+def row_width(protocol: Protocol, annotators: int = 0, *, is_mask: bool = False) -> int:
+    """Length of the row of raw results of a sample; a mask is measured at a single cut."""
+    return (1 if is_mask else protocol.num_cuts) * (1 + annotators) + len(FIGURES)
 
 
 def measured_answer(
@@ -340,7 +340,7 @@ def measured_answer(
     else:
         whole = None
     sources = None
-    if answer.source_heatmap is not None and truth.sources:
+    if answer.source_heatmap is not None and truth.sources and answer.boxes is None:
         sources = [scored_map(one, protocol, map_range) for one in answer.source_heatmap]
     row = measured_maps(whole, sources, truth, protocol, annotators=annotators, ranking=ranking)
     row[_place("confidence")] = _confidence(answer, protocol, map_range)
@@ -432,7 +432,7 @@ def _measured_sources(
     if protocol.silent_level is not None and silent:
         figures["nsa"] = non_sounding_area(np.stack(silent), protocol.silent_level)
     if not sounding:
-        return np.full(protocol.num_cuts, NAN), figures
+        return np.full(1 if sources[0].is_mask else protocol.num_cuts, NAN), figures
     return mean_ciou(np.stack([overlap.ciou for overlap in own])), figures
 
 

@@ -73,11 +73,11 @@ def check_shapes(predictions: Predictions) -> None:
         BenchError: names the array, the shape it should have and the one it has.
     """
     n = len(predictions.ids)
-    if all(
-        rows is None
-        for rows in (predictions.heatmap, predictions.source_heatmap, predictions.boxes)
-    ):
-        raise BenchError("predictions hold no maps; write heatmap (N, h, w) or boxes (N, K, 4)")
+    has_maps = predictions.heatmap is not None or predictions.source_heatmap is not None
+    if not (has_maps or predictions.use_boxes):
+        raise BenchError(
+            "predictions hold no maps; write heatmap (N, h, w), or boxes (N, K, 4) to be scored"
+        )
     if predictions.use_boxes and predictions.boxes is None:
         raise BenchError("predictions hold no boxes; write boxes (N, K, 4) or score the maps")
     shapes = {
@@ -128,8 +128,20 @@ def check_answer(answer: Answer, truth: Truth) -> None:
         raise BenchError(f"confidence of {truth.id!r} must be finite, got {answer.confidence}")
     if answer.boxes is not None:
         _check_boxes(answer.boxes, truth.id)
+    only_sources = answer.heatmap is None and answer.boxes is None
+    if only_sources and answer.source_heatmap is not None and not truth.sources:
+        raise BenchError(
+            f"{truth.id!r} has maps per source only, but its truth knows no sources; write heatmap"
+        )
     _check_count("source_heatmap", answer.source_heatmap, truth.sources or None, truth.id)
     _check_count("segment_logits", answer.segment_logits, truth.segments, truth.id)
+    if answer.segment_logits is not None and truth.segments is not None:
+        highest, classes = int(truth.segments.max()), answer.segment_logits.shape[1]
+        if highest >= classes:
+            raise BenchError(
+                f"segment_logits of {truth.id!r} have {classes} classes, but its truth has class "
+                f"{highest}; write one column per class, background last"
+            )
 
 
 def _check_count(name: str, given: Sized | None, expected: Sized | None, sample_id: str) -> None:

@@ -23,7 +23,6 @@ Confidence = Literal["given", "top_quarter"]
 # Products, not quotients: LVS utils.py:29-33 at 8fe8cbb, and exact ties depend on it.
 AUC_GRID = tuple(0.05 * k for k in range(21))
 FOLDS = 5
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +53,8 @@ class Protocol:
         keep_ones: whether pixels of at least 1 are predicted even where the comparison says no.
         truth_rule: who votes where several annotators drew; see ``box_map``.
         success_thresholds: consensus IoU (at least) that counts as a hit, one key ``ciou@`` each.
+        success_on_grid: whether a bar is read off the grid of the AUC, whose 0.05 * 6 lies above
+            the number 0.3 in the last bit.
         empty_truth: whether a sample without a marked pixel is a miss or is excluded and counted.
         confidence: ``given`` with the predictions, or the mean of the highest quarter of the map.
         silent_level: pixels up to here are silent; the metric ``nsa`` exists where it is set.
@@ -63,7 +64,7 @@ class Protocol:
     name: str
     summary: str
     source: str
-    lists: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    lists: Mapping[str, str] = field(default_factory=dict)
     map_size: int = 224
     interpolation: Interpolation
     interpolation_on: Mapping[str, Interpolation] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Protocol:
     keep_ones: bool = False
     truth_rule: TruthRule
     success_thresholds: tuple[float, ...] = (0.5, 0.3)
+    success_on_grid: bool = False
     empty_truth: EmptyTruth
     confidence: Confidence = "given"
     silent_level: float | None = None
@@ -85,6 +87,16 @@ class Protocol:
     def needs_range(self) -> bool:
         """Whether the values of a map count, and not their order alone."""
         return self.calibrated and self.normalisation == "none"
+
+    def success_bar(self, threshold: float) -> float:
+        """Consensus IoU, at least, that is a hit at one of the success thresholds.
+
+        Examples:
+            >>> PROTOCOLS["lvs"].success_bar(0.3), PROTOCOLS["dsol-duet"].success_bar(0.3)
+            (0.3, 0.30000000000000004)
+        """
+        nearest = AUC_GRID[round(20 * threshold)]
+        return nearest if self.success_on_grid and abs(nearest - threshold) < 1e-9 else threshold
 
     @property
     def num_cuts(self) -> int:
@@ -183,6 +195,7 @@ _DSOL = Protocol(
     threshold=0.1,
     comparison=">",
     truth_rule="box",
+    success_on_grid=True,  # prints results[6] and results[10] of its curve
     empty_truth="miss",
 )
 

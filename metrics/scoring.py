@@ -182,10 +182,12 @@ def score(
     rows = [_known_row(sample_id, row_of) for sample_id in predictions.ids]
     _refuse_repeats(predictions.ids, "the predictions")
     check_shapes(predictions)
-    check_range(protocol, predictions.map_range)
+    if not predictions.use_boxes:
+        check_range(protocol, predictions.map_range)
     annotators = num_annotators(truth)
     np.empty(BLOCKS_KEPT, dtype=np.uint8)
-    measured = np.empty((len(rows), row_width(protocol, annotators)))
+    width = row_width(protocol, annotators, is_mask=predictions.use_boxes)
+    measured = np.empty((len(rows), width))
     for position, row in enumerate(rows):
         measured[position] = measured_row(
             predictions.answer(position),
@@ -332,7 +334,9 @@ class _Table:
     def _hits(self, prefix: str, ciou: Column, counted: NDArray[np.bool_]) -> dict[str, Column]:
         """Columns of success at each threshold and its area; NaN for what is not counted."""
         hits = {
-            f"{prefix}hit@{threshold}": (ciou >= threshold).astype(np.float64)
+            f"{prefix}hit@{threshold}": (ciou >= self.protocol.success_bar(threshold)).astype(
+                np.float64
+            )
             for threshold in self.protocol.success_thresholds
         }
         hits[f"{prefix}auc"] = sample_auc(ciou)
@@ -351,8 +355,10 @@ class _Table:
             if not np.isnan(measured[:, _figure(name)]).all()
         }
         if max(self.members.values(), default=1) > 1:
-            frames = [sample.frame for sample in self.samples]
-            further["iiou@0.5"] = interactive_hits(columns[HIT], frames, self.members)
+            by_id = np.argsort(self.ids)  # one sample stands for a frame, whatever their order
+            frames = [self.samples[place].frame for place in by_id]
+            found = interactive_hits(columns[HIT][by_id], frames, self.members)
+            further["iiou@0.5"] = found[np.argsort(by_id)]
         for place in range(1, self.annotators + 1):
             drew = np.array([_drew(sample, place) for sample in self.samples], dtype=np.bool_)
             prefix = f"annotator{place}_"
@@ -387,7 +393,8 @@ class _Table:
 
 def _drew(sample: Truth, place: int) -> bool:
     """Whether the annotator of that number, from 1, marked anything."""
-    return len(sample.boxes) >= place and len(sample.boxes[place - 1]) > 0
+    has_boxes = sample.mask is None and len(sample.boxes) >= place
+    return has_boxes and len(sample.boxes[place - 1]) > 0
 
 
 def _figure(name: str) -> int:
@@ -411,8 +418,9 @@ def _fit(
         if thresholds is not None:
             raise ValueError(f"protocol {protocol.name} takes no thresholds, got {thresholds}")
         return _Fit(None, partial=False)
-    ids = [sample_id for sample_id, here in zip(ids, on_screen, strict=True) if here]
-    ciou = ciou[on_screen]
+    chosen = on_screen & ~np.isnan(ciou).any(axis=1)  # no threshold is better on the others
+    ids = [sample_id for sample_id, one in zip(ids, chosen, strict=True) if one]
+    ciou = ciou[chosen]
     folds = np.array([fold_of(sample_id) for sample_id in ids], dtype=int)
     sizes = np.bincount(folds, minlength=FOLDS)
     partial = len(ids) < FEWEST_SAMPLES or not sizes.all()

@@ -1,9 +1,17 @@
 """Shares of samples whose overlap reaches a threshold."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.protocols import AUC_GRID
+
+_AREA_OF_REACHED = np.array(
+    [0.0, *(sum(high - low for low, high in pairwise(AUC_GRID[:k])) + 0.025 for k in range(1, 21)),
+     1.0]
+)  # fmt: skip
+"""Area under the success curve of one sample that reaches the first k thresholds."""
 
 
 def success_rate(ciou: NDArray[np.float64], threshold: float) -> float:
@@ -55,8 +63,8 @@ def sample_auc(ciou: NDArray[np.float64]) -> NDArray[np.float64]:
         >>> sample_auc(np.array([0.0, 1.0, np.nan])).round(3)
         array([0.025, 1.   , 0.   ])
     """
-    hits = ciou[:, None] >= np.array(AUC_GRID)  # (N, 21)
-    return _trapezoid(hits.astype(np.float64))
+    reached = np.searchsorted(AUC_GRID, np.nan_to_num(ciou, nan=-1.0), side="right")
+    return _AREA_OF_REACHED[reached]
 
 
 def auc(ciou: NDArray[np.float64]) -> float:
