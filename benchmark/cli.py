@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("avloc-bench"))
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     _add_run(verbs)
+    _add_score(verbs)
     _add_compare(verbs)
     _add_table(verbs)
     _add_show(verbs)
@@ -256,6 +257,67 @@ def _print(table: "RenderableType") -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _add_score(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "score maps made by any program, or those of a run, under any protocol"
+    parser = _verb(verbs, "score", _score, summary, takes_settings=True)
+    add = parser.add_argument
+    add("--predictions", required=True, type=Path, metavar="F", help=".npz file, or a run folder")
+    add("--data", metavar="D", help="data set of the ids; a run folder knows its own")
+    add("--root", type=Path, metavar="DIR", help="data root with the annotations and lists")
+    add("--annotations", type=Path, metavar="F", help="file or folder of boxes, or PNG masks")
+    add("--list", type=Path, metavar="F", help="score the ids of this file only")
+    add("--protocol", action="append", metavar="P", help="see bench list protocols; may be given "
+        "several times, or all; bench-v1 if not given")  # fmt: skip
+    add("--map-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of the maps' values")
+    add("--boxes", action="store_true", help="score the best box in place of the map")
+    add("--success", action="append", type=float, default=[], metavar="T",
+        help="a further bar of consensus IoU, a key ciou@T")  # fmt: skip
+    add("--by", action="append", default=[], metavar="KIND", help="category or size, in parts")
+    add("--no-floors", action="store_true", help="leave out floors, ceiling and skill")
+    add("--seed", type=int, default=0, metavar="S", help="of the bootstrap")
+    add("--per-sample", type=Path, metavar="F", help="write a CSV with a row per sample")
+    add("--json", action="store_true", help="print one JSON object per protocol, one per line")
+
+
+def _score(options: argparse.Namespace) -> int:
+    from benchmark import score
+    from benchmark.predictions import read_given
+
+    score.check_writable(options.per_sample)
+    given = score.prepared(
+        read_given(options.predictions),
+        map_range=score.stated_range(options.map_range),
+        boxes=options.boxes,
+    )
+    data = options.data or (given.record.data if given.record is not None else None)
+    if data is None:
+        raise BenchError("whose ids are these? Give --data D (see: bench list data)")
+    protocols = score.chosen_protocols(options.protocol or ["bench-v1"], data)
+    place = score.Place(data=data, root=options.root, annotations=options.annotations,
+                        test_list=options.list, overrides=tuple(options.overrides))  # fmt: skip
+    boards = score.score_boards(
+        given,
+        score.find_truth(place, given.record),
+        data,
+        protocols,
+        success=options.success,
+        by=options.by,
+        seed=options.seed,
+        floors=not options.no_floors,
+    )
+    files = score.write_samples(options.per_sample, boards) if options.per_sample else []
+    if options.json:
+        for board in boards:
+            print(json.dumps(board.to_dict(), sort_keys=True))
+        return DONE
+    from benchmark.score_table import score_tables
+
+    _print(score_tables(boards, options.predictions.stem))
+    for file in files:
+        print(f"Per sample: {file}")
+    return DONE
 
 
 def _add_compare(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -116,10 +116,14 @@ def _plain(scores: Scores) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Scores | None:
+    """Scores of a cache entry; None where it is absent or damaged in any way."""
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _scores_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _scores_of(plain: dict[str, Any]) -> Scores | None:
     if set(plain) != set(Scores._fields):
         return None
     columns = {key: np.array(column, dtype=np.float64) for key, column in plain["values"].items()}

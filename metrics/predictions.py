@@ -75,9 +75,7 @@ def check_shapes(predictions: Predictions) -> None:
     n = len(predictions.ids)
     has_maps = predictions.heatmap is not None or predictions.source_heatmap is not None
     if not (has_maps or predictions.use_boxes):
-        raise BenchError(
-            "predictions hold no maps; write heatmap (N, h, w), or boxes (N, K, 4) to be scored"
-        )
+        raise BenchError("predictions hold no maps; write heatmap (N, h, w) or boxes (N, K, 4)")
     if predictions.use_boxes and predictions.boxes is None:
         raise BenchError("predictions hold no boxes; write boxes (N, K, 4) or score the maps")
     shapes = {
