@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(verbs)
     _add_compare(verbs)
     _add_table(verbs)
+    _add_protocols(verbs)
     _add_show(verbs)
     _add_list(verbs)
     _add_sample_data(verbs)
@@ -345,6 +346,27 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         _print(comparison_table(found))
     return DONE
+
+
+def _add_protocols(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "write the page that shows the same maps under every protocol"
+    parser = _verb(verbs, "protocols", _protocols, summary)
+    parser.add_argument("--check", action="store_true", help="exit 1 when the page is stale")
+    parser.add_argument("--page", type=Path, default=Path("docs/protocols.md"), metavar="FILE")
+
+
+def _protocols(options: argparse.Namespace) -> int:
+    from benchmark.protocol_page import is_current, write_page
+
+    if not options.check:
+        write_page(options.page)
+        print(options.page)
+        return DONE
+    if is_current(options.page):
+        print(f"{options.page} is current")
+        return DONE
+    print(f"bench: {options.page} is stale; run bench protocols", file=sys.stderr)
+    return CHECK_SAYS_NO
 
 
 def _add_show(verbs: "Verbs[argparse.ArgumentParser]") -> None:
