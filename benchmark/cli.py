@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(verbs)
     _add_table(verbs)
     _add_protocols(verbs)
+    _add_speed(verbs)
     _add_show(verbs)
     _add_list(verbs)
     _add_sample_data(verbs)
@@ -367,6 +368,37 @@ def _protocols(options: argparse.Namespace) -> int:
         return DONE
     print(f"bench: {options.page} is stale; run bench protocols", file=sys.stderr)
     return CHECK_SAYS_NO
+
+
+def _add_speed(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    from benchmark.speed import STAGES
+
+    listed = "; ".join(f"{name}: {summary}" for name, summary in STAGES.items())
+    summary = "measure rates and ratios against the field's own ways, in one run"
+    parser = _verb(verbs, "speed", _speed, summary)
+    add = parser.add_argument
+    add("stages", nargs="*", metavar="STAGE", help=f"all where none is named. {listed}")
+    add("--check", action="store_true", help="exit 1 when a target is missed")
+    add("--quick", action="store_true", help="few samples; targets are not judged")
+    add("--device", choices=("cpu", "cuda"), help="of the batched path; a GPU where there is one")
+    add("--annotations", type=Path, metavar="F", help="a real vggss.json in place of made-up boxes")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _speed(options: argparse.Namespace) -> int:
+    from benchmark.speed.harness import Setting, run_stages
+    from benchmark.speed.table import speed_tables
+
+    setting = Setting(quick=options.quick, device=options.device, annotations=options.annotations)
+    report = run_stages(options.stages, setting)
+    if options.json:
+        print(json.dumps(report.to_dict(), sort_keys=True))
+    else:
+        _print(speed_tables(report))
+    complaints = report.complaints(check=options.check)
+    for complaint in complaints:
+        print(f"bench: {complaint}", file=sys.stderr)
+    return CHECK_SAYS_NO if complaints else DONE
 
 
 def _add_show(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -1,0 +1,13 @@
+"""Rates of this package beside those of the field's own ways: ``bench speed``.
+
+``harness`` times and judges, ``table`` shows; every other module is a stage. Listing the stages
+imports none of them.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+STAGES: Mapping[str, str] = MappingProxyType(
+    {"metrics": "maps to scores: masks, consensus IoU, intervals, floors, memory"}
+)
+"""Module of each stage in this package, and one line on it."""
