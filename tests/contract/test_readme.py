@@ -1,11 +1,13 @@
 """Every command that the README shows is run; training commands on few clips."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,14 +33,18 @@ def test_make_has_the_targets_of_the_readme(line: str):
     assert re.search(rf"^{line.removeprefix('make ')}:", makefile, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", [line for line in BENCH if line.startswith(("list", "show"))])
+@pytest.mark.parametrize(
+    "line", [line for line in BENCH if line.startswith(("list", "show", "table"))]
+)
 def test_looking_commands_run(line: str, bench: Bench):
     done = bench(*shlex.split(line))
 
     assert (0, True) == (done.code, bool(done.out))
 
 
-@pytest.mark.parametrize("line", [line for line in BENCH if "--data synthetic" in line])
+@pytest.mark.parametrize(
+    "line", [line for line in BENCH if line.startswith("run") and "--data synthetic" in line]
+)
 def test_runs_on_synthetic_go_through(
     line: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -51,10 +57,67 @@ def test_the_miniature_of_vggss_is_written_and_run(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    write, run = [line for line in BENCH if "vggss" in line and not line.startswith("show")]
+    write, run = [
+        line for line in BENCH if "vggss" in line and line.startswith(("sample-data", "run"))
+    ]
 
     assert 0 == bench(*shlex.split(write), "--clips", "48").code
     assert 0 == bench(*shlex.split(run), "--dry-run").code
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the commands about maps name: maps, annotations, two runs."""
+    folder = tmp_path_factory.mktemp("readme")
+    rng = np.random.default_rng(0)
+    entries = [
+        {"file": f"AbCdEfGh{row:03d}_000001", "class": "bell", "bbox": [[0.1, 0.2, 0.7, 0.8]]}
+        for row in range(60)
+    ]
+    (folder / "vggss.json").write_text(json.dumps(entries))
+    maps = rng.random((60, 7, 7), dtype=np.float32)
+    np.savez(folder / "maps.npz", id=np.array([entry["file"] for entry in entries]), heatmap=maps)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in BENCH if line.startswith("score") and "maps.npz" in line]
+)
+def test_scoring_a_file_of_maps_goes_through(
+    line: str, scored: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(scored)
+
+    done = bench(*shlex.split(line), "--no-floors")
+
+    assert (0, True) == (done.code, "ciou@0.5" in done.out)
+
+
+def test_runs_are_scored_again_and_compared(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    again, compare = [line for line in BENCH if "runs/<folder>" in line and "add" not in line]
+    for seed in ("0", "1"):
+        words = ("run", "--method", "lvs_vanilla", "--data", "synthetic", "--seed", seed)
+        assert 0 == bench(*words, "--dry-run", *TINY).code
+    first, second = sorted((tmp_path / "runs").iterdir())
+    names = {"runs/<folder>": str(first), "runs/<other>": str(second)}
+
+    for line in (again, compare):
+        assert 0 == bench(*(names.get(word, word) for word in shlex.split(line))).code
+
+
+def test_the_rows_of_an_experiment_that_have_records_are_not_run_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (line,) = [line for line in BENCH if "--experiment" in line]
+
+    done = bench(*shlex.split(line))
+
+    assert 0 == done.code
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_committed_leaderboard_is_current(bench: Bench, monkeypatch: pytest.MonkeyPatch):
