@@ -296,7 +296,7 @@ def _score(options: argparse.Namespace) -> int:
     data = options.data or (given.record.data if given.record is not None else None)
     if data is None:
         raise BenchError("whose ids are these? Give --data D (see: bench list data)")
-    protocols = score.chosen_protocols(options.protocol or ["bench-v1"], data)
+    protocols = score.chosen_protocols(options.protocol or ["bench-v1"], data, given)
     place = score.Place(data=data, root=options.root, annotations=options.annotations,
                         test_list=options.list, overrides=tuple(options.overrides))  # fmt: skip
     boards = score.score_boards(

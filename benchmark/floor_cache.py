@@ -16,6 +16,7 @@ from benchmark.settings import content_hash
 from datamodules.cache import cache_dir
 from datamodules.progress import progress_bar
 from metrics.ceilings import ceiling
+from metrics.errors import BenchError
 from metrics.floors import available_floors, floor_scores
 from metrics.protocols import Protocol, protocol_named
 from metrics.scoring import Scores
@@ -44,8 +45,7 @@ def cached_ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str
     except (OSError, ValueError, AttributeError, TypeError):
         pass
     found = ceiling(truth, protocol)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, found)
+    _keep(path, found)
     return found
 
 
@@ -64,14 +64,23 @@ def cached_floor(name: str, truth: Sequence[Truth], protocol: Protocol | str) ->
     kept = _read(path)
     if kept is not None:
         return kept
-    log.info(
-        "floor %s under %s: computed once for these %d samples", name, protocol.name, len(truth)
-    )
+    report = log.info if name == "random" else log.debug  # the others take seconds
+    report("floor %s under %s: computed once for these %d samples", name, protocol.name, len(truth))
     with progress_bar(f"floor {name} under {protocol.name}", len(truth)) as advance:
         scores = floor_scores(name, truth, protocol, progress=lambda _: advance())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _plain(scores))
+    _keep(path, _plain(scores))
     return scores
+
+
+def _keep(path: Path, content: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    except OSError as error:
+        raise BenchError(
+            f"floors cannot be kept in {path.parent} ({error.strerror}); set AVLOC_CACHE to a "
+            "folder that you may write to"
+        ) from error
 
 
 def _entry(name: str, truth: Sequence[Truth], protocol: Protocol) -> Path:

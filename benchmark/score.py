@@ -235,13 +235,28 @@ def list_hash(truth: Sequence[Truth]) -> str:
     return ids_sha256([sample.id for sample in truth])
 
 
-def chosen_protocols(names: Sequence[str], data: str) -> list[Protocol]:
-    """Protocols of the given names in their order, each once; ``all`` stands for every one.
+def chosen_protocols(names: Sequence[str], data: str, given: Given) -> list[Protocol]:
+    """Protocols of the given names in their order, each once.
+
+    ``all`` stands for every one that exists for these maps: where they state no range and leave
+    [0, 1], those that go by values do not, and a warning says so.
+
+    Args:
+        names: as asked.
+        data: name of the data set.
+        given: what they are for.
 
     Raises:
         BenchError: no protocol has a name.
     """
-    wanted = [each for name in names for each in (PROTOCOLS if name == ALL else [name])]
+    every = list(PROTOCOLS)
+    extent = _unstated_extent(given)
+    if ALL in names and extent is not None and not _is_in_unit(extent):
+        every = [name for name in PROTOCOLS if not PROTOCOLS[name].needs_range]
+        left_out = [name for name in PROTOCOLS if name not in (*every, *names)]
+        log.warning("%s: left out, as the range of the maps is not stated with --map-range: %s",
+                    given.path, ", ".join(left_out))  # fmt: skip
+    wanted = [each for name in names for each in (every if name == ALL else [name])]
     return [protocol_named(name, data) for name in dict.fromkeys(wanted)]
 
 
@@ -388,19 +403,11 @@ def _check_ranges(given: Given, protocols: Sequence[Protocol]) -> None:
         BenchError: a protocol needs the range, it is not stated, and the maps leave [0, 1].
     """
     names = ", ".join(protocol.name for protocol in protocols if protocol.needs_range)
-    of_maps = [
-        maps
-        for predictions in (given.predictions, given.swapped)
-        if predictions is not None and predictions.map_range is None and not predictions.use_boxes
-        for maps in (predictions.heatmap, predictions.source_heatmap)
-        if maps is not None
-    ]
-    if not names or not of_maps:
+    extent = _unstated_extent(given)
+    if not names or extent is None:
         return
-    low, high = min(maps.min() for maps in of_maps), max(maps.max() for maps in of_maps)
-    if not np.isfinite([low, high]).all():
-        return  # scoring names the sample
-    if low < UNIT_RANGE[0] or high > UNIT_RANGE[1]:
+    if not _is_in_unit(extent):
+        low, high = extent
         raise BenchError(
             f"{given.path}: {names} goes by the values of a map, and these lie in "
             f"[{low:.4g}, {high:.4g}]; state the lowest and the highest that the method can give "
@@ -408,6 +415,28 @@ def _check_ranges(given: Given, protocols: Sequence[Protocol]) -> None:
         )
     log.warning("%s: the maps lie in [0, 1], which is taken for their range (%s)",
                 given.path, names)  # fmt: skip
+
+
+def _unstated_extent(given: Given) -> MapRange | None:
+    """Lowest and highest value of maps that state no range; None where there are none such.
+
+    None also where one is no finite number: scoring names its sample.
+    """
+    of_maps = [
+        maps
+        for predictions in (given.predictions, given.swapped)
+        if predictions is not None and predictions.map_range is None and not predictions.use_boxes
+        for maps in (predictions.heatmap, predictions.source_heatmap)
+        if maps is not None
+    ]
+    if not of_maps:
+        return None
+    low, high = min(maps.min() for maps in of_maps), max(maps.max() for maps in of_maps)
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+
+
+def _is_in_unit(extent: MapRange) -> bool:
+    return UNIT_RANGE[0] <= extent[0] and extent[1] <= UNIT_RANGE[1]
 
 
 def _with_success(protocol: Protocol, success: Sequence[float]) -> Protocol:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from metrics.functional.interactive import interactive_hits
 from metrics.functional.success import auc, success_rate
-from metrics.measurement import TruthPlanes, truth_planes
+from metrics.measurement import TruthPlanes, has_one_box_set, truth_planes
 from metrics.protocols import Protocol, protocol_named
 from metrics.truth import Truth
 
@@ -48,6 +48,7 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
         **rates,
         "auc": auc(best),
         "mean_iou": float(best.mean()),
+        **({"iou@0.5": rates["ciou@0.5"]} if has_one_box_set(truth) else {}),
         "pixel_ap": 1.0,
         "pointing": float(marked.mean()),
         **_interactive(on_screen, best, protocol),

@@ -305,6 +305,14 @@ def num_annotators(truth: Sequence[Truth]) -> int:
     return most if most > 1 else 0
 
 
+def has_one_box_set(truth: Sequence[Truth]) -> bool:
+    """Whether each truth is a single set of boxes, where consensus IoU is plain IoU."""
+    return all(
+        sample.mask is None and len(sample.boxes) == 1 and len(sample.sources) < 2
+        for sample in truth
+    )
+
+
 def row_width(protocol: Protocol, annotators: int = 0, *, is_mask: bool = False) -> int:
     """Length of the row of raw results of a sample; a mask is measured at a single cut."""
     return (1 if is_mask else protocol.num_cuts) * (1 + annotators) + len(FIGURES)

@@ -17,6 +17,7 @@ from metrics.functional.success import sample_auc
 from metrics.measurement import (
     FIGURES,
     check_range,
+    has_one_box_set,
     measured_answer,
     num_annotators,
     row_width,
@@ -307,10 +308,7 @@ class _Table:
         self.folds = np.array([fold_of(sample_id) for sample_id in self.ids], dtype=int)
         self.annotators = num_annotators(truth)
         self.members = Counter(sample.frame for sample in truth if sample.frame is not None)
-        self.one_box_set = all(
-            sample.mask is None and len(sample.boxes) == 1 and len(sample.sources) < 2
-            for sample in truth
-        )
+        self.one_box_set = has_one_box_set(truth)
 
     def columns(
         self, measured: NDArray[np.float64], thresholds: Sequence[float] | None

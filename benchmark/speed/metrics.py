@@ -307,7 +307,6 @@ def _linear(maps: Maps, sizes: Sizes) -> Iterator[Measurable]:
         run=ours,
         target=Target("at most", 10.0, "x"),
         note=f"linear is {sizes.linear[1] / sizes.linear[0]:g}x",
-        rounds=3,
     )
     yield Growth(
         name="forward() on list states",

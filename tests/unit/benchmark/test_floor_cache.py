@@ -9,6 +9,7 @@ import pytest
 
 from benchmark import floor_cache
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors, truth_hash
+from metrics.errors import BenchError
 from metrics.protocols import Protocol, protocol_named
 from metrics.truth import Source, Truth
 
@@ -160,3 +161,13 @@ def test_a_damaged_ceiling_is_computed_again_and_mended(cache: Path, computed: l
         computed.clear()
         assert cached_ceiling(TRUTH, "lvs") == whole
         assert (computed, entry.read_text()) == (["ceiling"], text)
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("AVLOC_CACHE", str(tmp_path / "file"))
+
+    with pytest.raises(BenchError, match=r"file/floors .*set AVLOC_CACHE to a folder"):
+        cached_floor("full", TRUTH, "lvs")

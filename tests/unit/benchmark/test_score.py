@@ -78,20 +78,33 @@ def one_board(what: Given, expected: Expected = EXPECTED, **options: Any) -> Boa
 
 
 def test_protocols_keep_their_order_and_stand_once() -> None:
-    found = chosen_protocols(["lvs", "sspl", "lvs"], "vggss")
+    found = chosen_protocols(["lvs", "sspl", "lvs"], "vggss", given())
 
     assert [protocol.name for protocol in found] == ["lvs", "sspl"]
 
 
 def test_all_adds_the_protocols_that_are_not_yet_there() -> None:
-    found = chosen_protocols(["sspl", "all"], "vggss")
+    found = chosen_protocols(["sspl", "all"], "vggss", given())
 
     assert found[0].name == "sspl"
     assert sorted(protocol.name for protocol in found) == sorted(PROTOCOLS)
 
 
+def test_all_leaves_out_what_goes_by_values_of_an_unknown_range(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = chosen_protocols(["all"], "vggss", given(np.stack([UPPER] * len(IDS)) - 0.5))
+
+    assert {protocol.name for protocol in PROTOCOLS.values() if protocol.needs_range}.isdisjoint(
+        protocol.name for protocol in found
+    )
+    assert "left out, as the range of the maps is not stated" in caplog.text
+
+
 def test_a_protocol_is_taken_as_its_source_applies_it_to_the_data() -> None:
-    ((flickr,), (vggss,)) = (chosen_protocols(["align"], data) for data in ("flickr", "vggss"))
+    ((flickr,), (vggss,)) = (
+        chosen_protocols(["align"], data, given()) for data in ("flickr", "vggss")
+    )
 
     assert flickr.interpolation == "align_corners_bilinear"
     assert vggss.interpolation == "half_pixel_bilinear"

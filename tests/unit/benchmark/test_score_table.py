@@ -30,7 +30,7 @@ def made(
         map_range=(0.0, 1.0),
     )
     given = Given(Path("x"), predictions, swapped=predictions if swapped else None)
-    rules = chosen_protocols(protocols, "vggss")
+    rules = chosen_protocols(protocols, "vggss", given)
     return score_boards(given, Expected("two", truth, ("a note",)), "vggss", rules,
                         **{"floors": False, **options})  # fmt: skip
 
