@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metrics.scoring import Scores
 
 RESAMPLES = 2000
-_CELLS_AT_ONCE = 2**20  # 8 MiB of indices, whatever the number of samples
+_CELLS_AT_ONCE = 2**18  # 2 MiB of indices, which a core's own cache holds
 
 
 def bootstrap_ci(

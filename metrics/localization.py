@@ -172,5 +172,9 @@ class LocalizationMetrics(Metric):
         )
 
 
-def _array(rows: Tensor | None) -> NDArray[np.float32] | None:
-    return None if rows is None else rows.detach().float().cpu().numpy()
+def _array(rows: Tensor | None) -> NDArray[np.floating] | None:
+    """Rows on the CPU; half precision, which numpy lacks in part, as float32."""
+    if rows is None:
+        return None
+    exact = rows.detach() if rows.dtype == torch.float64 else rows.detach().float()
+    return exact.cpu().numpy()

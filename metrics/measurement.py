@@ -110,6 +110,7 @@ class ScoredMap(NamedTuple):
     pixels: NDArray[np.float32]  # (size, size)
     constant: bool  # one value only
     is_mask: bool = False
+    confidence: float = NAN  # of the map, where the protocol takes it from there
 
     @property
     def peak(self) -> int:
@@ -135,10 +136,18 @@ def scored_map(
         BenchError: the protocol needs the range of the maps, and it is not known.
     """
     check_range(protocol, map_range)
-    resized = _resized(heatmap.astype(np.float32, copy=False), protocol)
+    single = heatmap.astype(np.float32, copy=False)
+    constant = is_constant(single)
+    resized = _resized(single, protocol, constant=constant)
     if protocol.calibrated:
         resized = _calibrated(resized, map_range)
-    return ScoredMap(_normalised(resized, protocol), is_constant(heatmap))
+    from_map = protocol.confidence == "top_quarter"
+    confidence = top_quarter_confidence(resized) if from_map else NAN
+    return ScoredMap(
+        _normalised(resized, protocol),
+        constant=constant and is_constant(heatmap),
+        confidence=confidence,
+    )
 
 
 def _calibrated(pixels: NDArray[np.float32], map_range: MapRange | None) -> NDArray[np.float32]:
@@ -164,8 +173,10 @@ def check_range(protocol: Protocol, map_range: MapRange | None) -> None:
         )
 
 
-def _resized(heatmap: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
-    if is_constant(heatmap):  # an interpolation's last bit must not look like an order
+def _resized(
+    heatmap: NDArray[np.float32], protocol: Protocol, *, constant: bool
+) -> NDArray[np.float32]:
+    if constant:  # an interpolation's last bit must not look like an order
         return np.full((protocol.map_size,) * 2, heatmap.flat[0], dtype=np.float32)
     return _RESIZE[protocol.interpolation](heatmap, protocol.map_size)
 
@@ -173,16 +184,17 @@ def _resized(heatmap: NDArray[np.float32], protocol: Protocol) -> NDArray[np.flo
 def _normalised(pixels: NDArray[np.float32], protocol: Protocol) -> NDArray[np.float32]:
     if protocol.normalisation == "none":
         return pixels
-    if protocol.normalisation == "double_negation":
-        return np.asarray(np.float32(1) - _min_max(-pixels, constant_stays=True))
-    return _min_max(pixels, constant_stays=False)
-
-
-def _min_max(pixels: NDArray[np.float32], *, constant_stays: bool) -> NDArray[np.float32]:
     lowest, highest = pixels.min(), pixels.max()
+    negated = protocol.normalisation == "double_negation"
     if lowest == highest:
-        return pixels if constant_stays else np.zeros_like(pixels)
-    return np.asarray((pixels - lowest) / (highest - lowest))
+        return np.float32(1) + pixels if negated else np.zeros_like(pixels)
+    # min-max of -pixels without a copy of them: -p - min(-p) is max(p) - p, sign for sign
+    first, second = (highest, pixels) if negated else (pixels, lowest)
+    shares: NDArray[np.float32] = np.subtract(first, second, out=pixels)  # it is nobody else's
+    shares /= highest - lowest
+    if negated:
+        np.subtract(np.float32(1), shares, out=shares)
+    return shares
 
 
 def is_constant(heatmap: NDArray[np.floating]) -> bool:
@@ -223,7 +235,7 @@ def _thresholds(pixels: NDArray[np.float32], marked: int, protocol: Protocol) ->
         place = pixels.size // 2
         if protocol.threshold_rule == "truth_size" and marked:
             place = pixels.size - marked
-        return [float(np.partition(pixels, place, axis=None)[place])]
+        return [_value_at(pixels, place)]
     assert protocol.threshold is not None
     if protocol.threshold_rule == "fixed":
         return [protocol.threshold]
@@ -231,8 +243,21 @@ def _thresholds(pixels: NDArray[np.float32], marked: int, protocol: Protocol) ->
     return [float(np.float32(share))]
 
 
+def _value_at(pixels: NDArray[np.float32], place: int) -> float:
+    """Value at a place of the sorted pixels."""
+    if pixels.min() < 0:
+        return float(np.partition(pixels, place, axis=None)[place])
+    # bits of floats without a sign are in their order, and whole numbers need no look for NaN
+    return float(np.partition(pixels.view(np.int32), place, axis=None)[place].view(np.float32))
+
+
 def _float32_reaching(thresholds: Sequence[float], comparison: Comparison) -> NDArray[np.float32]:
     """Smallest float32 beyond each threshold, so that no pixel changes sides by rounding."""
+    if len(thresholds) == 1:  # plain numbers cost a quarter of arrays
+        (threshold,), single = thresholds, np.float32(thresholds[0])
+        gap = float(single) - threshold  # as float64, in which both are exact
+        beyond = gap > 0 or (gap == 0 and comparison == ">=")
+        return np.array([single if beyond else np.nextafter(single, np.float32(np.inf))])
     exact = np.array(thresholds)
     rounded = exact.astype(np.float32)
     short = rounded <= exact if comparison == ">" else rounded < exact
@@ -257,7 +282,8 @@ def measure(
         protocol: its threshold rule applies.
         ranking: whether the average precision is wanted too; it costs most of the time.
     """
-    cuts = cut_values(scored, planes.marked, protocol)
+    marked = planes.marked if protocol.threshold_rule == "truth_size" else 0
+    cuts = cut_values(scored, marked, protocol)
     flat = scored.pixels.ravel()
     if len(cuts) == 1:
         ciou = _ciou_of_mask(flat >= cuts[0], planes)
@@ -272,7 +298,8 @@ def _ciou_of_mask(predicted: NDArray[np.bool_], planes: TruthPlanes) -> NDArray[
     inside = [int(np.count_nonzero(predicted & mask)) for mask in planes.masks]
     outside = int(np.count_nonzero(predicted)) - sum(inside)
     marked = sum(weight * count for weight, count in zip(planes.weights, inside, strict=True))
-    return _ratio(np.array([marked]), _total(planes) + np.array([outside]))
+    union = _total(planes) + outside
+    return np.array([marked / union if union else NAN])
 
 
 def _ciou_of_cuts(
@@ -351,7 +378,8 @@ def measured_answer(
     if answer.source_heatmap is not None and truth.sources and answer.boxes is None:
         sources = [scored_map(one, protocol, map_range) for one in answer.source_heatmap]
     row = measured_maps(whole, sources, truth, protocol, annotators=annotators, ranking=ranking)
-    row[_place("confidence")] = _confidence(answer, protocol, map_range)
+    from_map = NAN if whole is None else whole.confidence
+    row[_place("confidence")] = answer.confidence if np.isnan(from_map) else from_map
     if answer.segment_logits is not None and truth.segments is not None:
         row[_place("segment_acc")] = segment_accuracy(answer.segment_logits, truth.segments)
     return row
@@ -366,13 +394,6 @@ def _best_box(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
     """``(size, size)`` mask of the first box that is there."""
     present = boxes[~np.isnan(boxes).any(axis=1)]
     return box_union(present[:1].astype(np.float64), size)
-
-
-def _confidence(answer: Answer, protocol: Protocol, map_range: MapRange | None) -> float:
-    if protocol.confidence == "given" or answer.heatmap is None:
-        return answer.confidence
-    resized = _resized(answer.heatmap.astype(np.float32, copy=False), protocol)
-    return top_quarter_confidence(_calibrated(resized, map_range))
 
 
 def measured_maps(

@@ -106,15 +106,18 @@ def average_precision(ranked: RankedPixels) -> float:
     positive = np.flatnonzero((keys & code) != 0)
     if not len(positive):
         return float("nan")
-    lowest, rank = positive, np.arange(len(positive))
+    reached = len(keys) - positive  # pixels of at least the value
+    hits = np.arange(len(positive), 0, -1, dtype=np.float64)  # the positive ones of them
     of_positive = keys[positive]
     tied = np.flatnonzero((of_positive ^ keys[positive - 1]) <= code)  # wraps around for place 0
     if len(tied):  # all pixels of a value are reached in one step
-        lowest = positive.copy()
-        lowest[tied] = np.searchsorted(keys, of_positive[tied] & ~code)
-        rank[tied] = np.searchsorted(positive, lowest[tied])
-    precision = (len(positive) - rank) / (len(keys) - lowest)
-    return float(np.mean(precision[::-1]))
+        values = of_positive[tied] & ~code
+        starts = np.append(True, values[1:] != values[:-1])
+        first, own = np.searchsorted(keys, values[starts]), np.cumsum(starts) - 1
+        reached[tied] = (len(keys) - first)[own]
+        hits[tied] = (len(positive) - np.searchsorted(positive, first))[own]
+    hits /= reached
+    return float(np.mean(hits[::-1]))
 
 
 def pixel_ap(pred: NDArray[np.float32], gt: NDArray[np.floating]) -> float:

@@ -28,10 +28,12 @@ def box_union(boxes: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
         >>> box_union(np.array([[0.5, 0.0, 1.0, 0.74]]), 4).sum(axis=1).tolist()
         [2, 2, 0, 0]
     """
-    if np.isnan(boxes).any():
-        raise ValueError(f"box corners must be numbers, got {boxes.tolist()}")
+    corners = boxes.tolist()
+    if any(corner != corner for box in corners for corner in box):
+        raise ValueError(f"box corners must be numbers, got {corners}")
     covered = np.zeros((size, size), dtype=np.bool_)
-    for left, top, right, bottom in (np.clip(boxes, 0, 1) * size).astype(int):
+    for box in corners:  # plain numbers: most frames have one box, for which arrays cost more
+        left, top, right, bottom = (int(min(max(corner, 0.0), 1.0) * size) for corner in box)
         covered[top:bottom, left:right] = True
     return covered
 
