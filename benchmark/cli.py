@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -50,17 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, _stop)
     try:
         verb: Callable[[argparse.Namespace], int] = options.function
-        return verb(options)
+        code = verb(options)
+        sys.stdout.flush()
+        return code
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return USER_MUST_CHANGE
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except Exception:
         traceback.print_exc()
         return FAILED
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:
-    print("bench: stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+    print("bench: stopped; give the same command again (a run goes on from its last whole epoch)",
+          file=sys.stderr)  # fmt: skip
     raise SystemExit(STOPPED)
 
 
@@ -272,7 +279,13 @@ def _add_score(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     add("--list", type=Path, metavar="F", help="score the ids of this file only")
     add("--protocol", action="append", metavar="P", help="see bench list protocols; may be given "
         "several times, or all; bench-v1 if not given")  # fmt: skip
-    add("--map-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of the maps' values")
+    add(
+        "--map-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="of the maps' values, as plain decimals",
+    )
     add("--boxes", action="store_true", help="score the best box in place of the map")
     add("--success", action="append", type=float, default=[], metavar="T",
         help="a further bar of consensus IoU, a key ciou@T")  # fmt: skip

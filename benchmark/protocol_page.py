@@ -45,7 +45,7 @@ A protocol is everything between a raw map and its score: how the map is resized
 Papers print the same words, "cIoU" and "AUC", for the rules below.
 This page applies all of them to the same maps; nothing else differs from row to row.
 
-Every protocol has a name that never changes its meaning: `bench score --predictions maps.npz --data vggss --protocol lvs --protocol ezvsl`, or `--protocol all`, does this for your own maps.
+Every protocol has a name that never changes its meaning: `bench score --predictions maps.npz --data vggss --annotations vggss.json --protocol lvs --protocol ezvsl`, or `--protocol all`, does this for your own maps.
 """  # noqa: E501
 
 
@@ -108,7 +108,7 @@ def page() -> str:
 
 
 HOW_TO_READ = """\
-- A rule that keeps half of the pixels has a ceiling: a box smaller than a quarter of the frame cannot be hit, whatever the map. A disc in the centre, which never hears the sound, comes close to it.
+- A rule that keeps half of the pixels has a ceiling: a box smaller than a quarter of the frame cannot be hit by any map without equal pixels. A disc in the centre, which never hears the sound, comes close to it.
 - `lvs`, `ezvsl`, `slavc` and `align` keep the same half; they differ in the interpolation, in one pixel at the median, and in what they make of pixels that are equal: the plateau maps show that.
 - `align-adaptive` looks at the size of the answer, so no method can use it; it is listed as an oracle.
 - `dsol-solo`, `dsol-synthetic`, `dsol-duet` and `slavc-absolute` go by the values of a map and not by their order, so a method must state the range of its values.

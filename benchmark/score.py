@@ -84,16 +84,41 @@ class Board(NamedTuple):
 
     @property
     def skill(self) -> dict[str, float | None]:
-        """Share of the way from the best floor to the ceiling, per metric; None if undefined."""
+        """Share of the way from the best floor to the ceiling, per metric.
+
+        None where it is undefined: a sample is missing, whereas floors and ceiling are those of the
+        whole list, or the score lies above the ceiling, which holds for maps without equal pixels.
+        """
         best = self.best_floor
         return {
-            key: skill(
+            key: None
+            if self.scores.missing or key in self.above_ceiling
+            else skill(
                 value,
                 self.floors[best[key]].metrics[key] if key in best else None,
                 self.ceiling.get(key),
             )
             for key, value in self.scores.metrics.items()
         }
+
+    @property
+    def above_ceiling(self) -> tuple[str, ...]:
+        """Metrics above their ceiling: equal pixels can escape a rule that counts pixels."""
+        return tuple(
+            key
+            for key, value in self.scores.metrics.items()
+            if value > self.ceiling.get(key, value) + 1e-12
+        )
+
+    @property
+    def escapes(self) -> tuple[str, ...]:
+        """A line on the metrics above their ceiling; nothing where there are none."""
+        if not self.above_ceiling:
+            return ()
+        return (
+            f"{self.scores.protocol}: {', '.join(self.above_ceiling)} above the ceiling; boxes "
+            "and maps with many equal pixels escape a rule that counts pixels",
+        )
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -139,7 +164,7 @@ class Board(NamedTuple):
             "partial": scores.partial,
             "oracle": self.protocol.oracle,
             "list_sha256": self.list_sha256,
-            "notes": [*self.notes, *self.published],
+            "notes": [*self.notes, *self.published, *self.escapes],
         }
 
 
@@ -147,7 +172,8 @@ def find_truth(place: Place, record: Record | None) -> Expected:
     """Ground truth of a whole test list.
 
     Data sets with an annotation file are read from it, without frames or sounds; others make their
-    truth themselves. What the user does not say, the record of a run on the same data does.
+    truth themselves. The record of a run on the same data gives the test list and the settings
+    that the user does not; where the data lie it does not know.
 
     Raises:
         BenchError: no such data set, or its annotations are missing or malformed.
@@ -404,6 +430,8 @@ def _check_ranges(given: Given, protocols: Sequence[Protocol]) -> None:
     """
     names = ", ".join(protocol.name for protocol in protocols if protocol.needs_range)
     extent = _unstated_extent(given)
+    if names:
+        _check_stated_range(given)
     if not names or extent is None:
         return
     if not _is_in_unit(extent):
@@ -415,6 +443,21 @@ def _check_ranges(given: Given, protocols: Sequence[Protocol]) -> None:
         )
     log.warning("%s: the maps lie in [0, 1], which is taken for their range (%s)",
                 given.path, names)  # fmt: skip
+
+
+def _check_stated_range(given: Given) -> None:
+    """Nothing, or an error where maps leave their stated range by more than rounding."""
+    for predictions in (given.predictions, given.swapped):
+        if predictions is None or predictions.map_range is None or predictions.use_boxes:
+            continue
+        low, high = predictions.map_range
+        slack = 1e-3 * (high - low)
+        for maps in (predictions.heatmap, predictions.source_heatmap):
+            if maps is not None and (maps.min() < low - slack or maps.max() > high + slack):
+                raise BenchError(
+                    f"{given.path}: the maps lie in [{maps.min():.4g}, {maps.max():.4g}] and leave "
+                    f"their stated range [{low:.4g}, {high:.4g}]; correct --map-range LOW HIGH"
+                )
 
 
 def _unstated_extent(given: Given) -> MapRange | None:

@@ -26,7 +26,8 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
         protocol: rules or their name.
 
     Returns:
-        Fractions in [0, 1] per metric key; empty where there is no sample.
+        Fractions in [0, 1] per metric key, which a map with equal pixels may exceed; empty where
+        there is no sample.
 
     Raises:
         BenchError: unknown protocol.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from metrics.errors import BenchError
 from metrics.functional.rasterise import box_union
 from metrics.measurement import (
-    FIGURES,
     ScoredMap,
+    figure_place,
     mask_as_map,
     measured_maps,
     num_annotators,
@@ -132,7 +132,7 @@ def _measured(
             ]
         )
         if has_negatives:  # what cannot hear has nothing to tell sounds apart by
-            rows[:, FIGURES.index("confidence") - len(FIGURES)] = 0.0
+            rows[:, figure_place("confidence")] = 0.0
         return rows
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from metrics.batched import batched_measure
-from metrics.measurement import FIGURES, check_range, num_annotators, row_width, truth_map
+from metrics.measurement import check_range, figure_place, num_annotators, row_width, truth_map
 from metrics.predictions import Answer, MapRange, Predictions, check_answer, check_shapes
 from metrics.protocols import Protocol, protocol_named
 from metrics.scoring import Scores, measured_row, summarise, truth_rows
@@ -150,11 +150,12 @@ class LocalizationMetrics(Metric):
         table = np.full((len(rows), row_width(self.protocol)), np.nan)
         table[:, : self.protocol.num_cuts] = found.ciou.cpu().numpy()
         for name in ("pixel_ap", "pointing", "constant"):
-            table[:, FIGURES.index(name) - len(FIGURES)] = getattr(found, name).cpu().numpy()
+            table[:, figure_place(name)] = getattr(found, name).cpu().numpy()
         off_screen = [place for place, sample in enumerate(samples) if not sample.on_screen]
-        table[np.ix_(off_screen, range(self.protocol.num_cuts + 2))] = np.nan
+        localised = [*range(self.protocol.num_cuts), *map(figure_place, ("pixel_ap", "pointing"))]
+        table[np.ix_(off_screen, localised)] = np.nan
         if batch.confidence is not None:
-            table[:, FIGURES.index("confidence") - len(FIGURES)] = batch.confidence
+            table[:, figure_place("confidence")] = batch.confidence
         return list(table)
 
     def compute(self) -> Scores:

@@ -145,7 +145,7 @@ def scored_map(
     confidence = top_quarter_confidence(resized) if from_map else NAN
     return ScoredMap(
         _normalised(resized, protocol),
-        constant=constant and is_constant(heatmap),
+        constant=constant,
         confidence=confidence,
     )
 
@@ -169,7 +169,7 @@ def check_range(protocol: Protocol, map_range: MapRange | None) -> None:
     if protocol.needs_range and map_range is None:
         raise BenchError(
             f"protocol {protocol.name} goes by the values of a map, so it needs the lowest and the "
-            "highest that the method can give; state them with --map-range LOW HIGH"
+            "highest that the method can give; state them as map_range (--map-range LOW HIGH)"
         )
 
 
@@ -379,15 +379,22 @@ def measured_answer(
         sources = [scored_map(one, protocol, map_range) for one in answer.source_heatmap]
     row = measured_maps(whole, sources, truth, protocol, annotators=annotators, ranking=ranking)
     from_map = NAN if whole is None else whole.confidence
-    row[_place("confidence")] = answer.confidence if np.isnan(from_map) else from_map
+    row[figure_place("confidence")] = answer.confidence if np.isnan(from_map) else from_map
+    if answer.boxes is not None:
+        row[figure_place("pointing")] = NAN  # all pixels of a box are equal, so none is pointed at
     if answer.segment_logits is not None and truth.segments is not None:
-        row[_place("segment_acc")] = segment_accuracy(answer.segment_logits, truth.segments)
+        row[figure_place("segment_acc")] = segment_accuracy(answer.segment_logits, truth.segments)
     return row
 
 
-def _place(figure: str) -> int:
-    """Index of a figure in a row, from its end."""
-    return FIGURES.index(figure) - len(FIGURES)
+def figure_place(name: str) -> int:
+    """Index of one of ``FIGURES`` in a row of raw results, from its end.
+
+    Examples:
+        >>> figure_place("nsa")
+        -1
+    """
+    return FIGURES.index(name) - len(FIGURES)
 
 
 def _best_box(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
@@ -490,11 +497,14 @@ def predicted_mask(
         ``(size, size)`` bool.
 
     Raises:
-        ValueError: a threshold is missing, or given where the protocol has its own rule.
+        ValueError: a threshold or the oracle's truth is missing, or a threshold is given where the
+            protocol has its own rule.
         BenchError: the protocol needs the range of the maps.
     """
     if (threshold is None) == (protocol.threshold_rule == "cross_fitted"):
         raise ValueError(f"threshold does not fit protocol {protocol.name}, got {threshold}")
+    if protocol.oracle and truth is None:
+        raise ValueError(f"protocol {protocol.name} needs the truth of the sample, got None")
     scored = scored_map(heatmap, protocol, map_range)
     if threshold is None:
         marked = 0 if truth is None else truth_planes(truth, protocol).marked

@@ -17,6 +17,7 @@ from metrics.functional.success import sample_auc
 from metrics.measurement import (
     FIGURES,
     check_range,
+    figure_place,
     has_one_box_set,
     measured_answer,
     num_annotators,
@@ -29,9 +30,9 @@ from metrics.truth import Truth
 
 FALLBACK_THRESHOLD = 0.5
 FEWEST_SAMPLES = 50  # below this a cross-fitted threshold says more about the sample than the map
-BLOCKS_KEPT = 2**23
-"""Bytes of a block that is taken and freed at once: glibc then keeps freed blocks up to that size
-and does not hand every map's pages back to the system (1.6 s of 5 for 5,158 maps)."""
+KEPT_BLOCK_BYTES = 2**23
+"""Once a block of this size was freed, glibc keeps smaller ones and no longer hands every map's
+pages back to the system (1.6 s of 5 for 5,158 maps)."""
 HIT = "hit@0.5"
 Column = NDArray[np.float64]
 
@@ -186,7 +187,7 @@ def score(
     if not predictions.use_boxes:
         check_range(protocol, predictions.map_range)
     annotators = num_annotators(truth)
-    np.empty(BLOCKS_KEPT, dtype=np.uint8)
+    np.empty(KEPT_BLOCK_BYTES, dtype=np.uint8)  # freed at once; see there
     width = row_width(protocol, annotators, is_mask=predictions.use_boxes)
     measured = np.empty((len(rows), width))
     for position, row in enumerate(rows):
@@ -278,7 +279,7 @@ def summarise(
         missing=tuple(sample.id for row, sample in enumerate(truth) if row not in given),
         excluded=tuple(truth[row].id for row in sorted(empty)),
         negatives=tuple(sample.id for sample in samples if not sample.on_screen),
-        constant_maps=_ids_where(ids, draws[:, scored, _figure("constant")].min(axis=0) == 1),
+        constant_maps=_ids_where(ids, draws[:, scored, figure_place("constant")].min(axis=0) == 1),
         undefined=_ids_where(ids, np.isnan(values["ciou"]) & table.on_screen),
         thresholds=fit.thresholds if len(draws) == 1 else None,
         partial=fit.partial,
@@ -323,7 +324,7 @@ class _Table:
             chosen = np.array(places)[self.folds]
         ciou = at_cuts[np.arange(len(self.ids)), :, chosen]  # (n, 1 + annotators)
         columns = {"ciou": ciou[:, 0], **self._hits("", ciou[:, 0], self.on_screen)}
-        columns |= {name: measured[:, _figure(name)] for name in ("pixel_ap", "pointing")}
+        columns |= {name: measured[:, figure_place(name)] for name in ("pixel_ap", "pointing")}
         if fit.thresholds is not None:
             columns["threshold"] = np.array(fit.thresholds)[self.folds]
         columns |= self._further(measured, columns, ciou)
@@ -348,9 +349,9 @@ class _Table:
     ) -> dict[str, Column]:
         """Columns that only some data or some predictions have."""
         further = {
-            name: measured[:, _figure(name)]
+            name: measured[:, figure_place(name)]
             for name in ("confidence", "segment_acc", "cap", "piap", "nsa")
-            if not np.isnan(measured[:, _figure(name)]).all()
+            if not np.isnan(measured[:, figure_place(name)]).all()
         }
         if max(self.members.values(), default=1) > 1:
             by_id = np.argsort(self.ids)  # one sample stands for a frame, whatever their order
@@ -393,11 +394,6 @@ def _drew(sample: Truth, place: int) -> bool:
     """Whether the annotator of that number, from 1, marked anything."""
     has_boxes = sample.mask is None and len(sample.boxes) >= place
     return has_boxes and len(sample.boxes[place - 1]) > 0
-
-
-def _figure(name: str) -> int:
-    """Index of a figure in a row of raw results, from its end."""
-    return FIGURES.index(name) - len(FIGURES)
 
 
 def _mean_columns(per_draw: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
@@ -527,7 +523,7 @@ def _known_row(sample_id: str, row_of: Mapping[str, int]) -> int:
     if sample_id not in row_of:
         raise BenchError(
             f"predictions hold {sample_id!r}, which is not among the {len(row_of)} ids of the "
-            "test list; check --data and the ids"
+            "test list; check the ids, and the data set (--data)"
         )
     return row_of[sample_id]
 

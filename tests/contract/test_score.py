@@ -460,10 +460,36 @@ def test_floors_and_ceiling_stand_beside_the_scores(
     assert found["floors"]["center"]["mean_iou"] == pytest.approx(np.mean(of_disc), abs=1e-3)
     assert found["ceiling"]["ciou@0.5"] == pytest.approx(np.mean(best >= 0.5))
     assert found["ceiling"]["mean_iou"] == pytest.approx(best.mean(), abs=1e-12)
-    floor = max(each["mean_iou"] for each in found["floors"].values())
-    skill = (found["metrics"]["mean_iou"] - floor) / (best.mean() - floor)
-    assert found["skill"]["mean_iou"] == pytest.approx(skill, abs=1e-9)
     assert found["skill"]["ciou@0.3"] is None  # the floor is as high as the ceiling
+
+
+def test_plateaus_above_the_ceiling_have_no_skill_and_are_told(
+    bench: Bench, with_floors: tuple[Any, ...]
+) -> None:
+    found = board(bench, *with_floors)
+
+    assert found["metrics"]["mean_iou"] > found["ceiling"]["mean_iou"]
+    assert found["skill"]["mean_iou"] is None
+    assert any("equal pixels" in note and "mean_iou" in note for note in found["notes"])
+
+
+def test_the_skill_of_distinct_pixels_is_the_way_from_floor_to_ceiling(
+    bench: Bench, with_floors: tuple[Any, ...], folder: Path, tmp_path: Path
+) -> None:
+    with np.load(folder / "maps.npz") as given:
+        ids, maps = given["id"], given["heatmap"]
+    noise = np.random.default_rng(0).random((len(maps), 14, 14), dtype=np.float32)
+    np.savez(tmp_path / "noise.npz", id=ids, heatmap=noise)
+    words = [
+        tmp_path / "noise.npz" if word == folder / "maps.npz" else word for word in with_floors
+    ]
+
+    found = board(bench, *words)
+
+    floor = max(each["mean_iou"] for each in found["floors"].values())
+    gap = found["ceiling"]["mean_iou"] - floor
+    expected = (found["metrics"]["mean_iou"] - floor) / gap if gap > 0 else None
+    assert found["skill"]["mean_iou"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_without_floors_nothing_of_them_is_shown(bench: Bench, vggss: tuple[Any, ...]) -> None:

@@ -254,7 +254,7 @@ def test_a_signal_stops_with_code_75(
     monkeypatch.setattr("benchmark.leaderboard.is_current", interrupted)
 
     assert code_of("leaderboard", "--check") == 75
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "give the same command again" in capsys.readouterr().err
 
 
 def test_a_miniature_of_an_unknown_data_set_is_the_users_mistake(

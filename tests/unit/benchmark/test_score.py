@@ -404,3 +404,16 @@ def test_a_folder_that_may_not_be_written_to_is_refused_at_once(
 
 def test_nothing_needs_to_be_writable_where_nothing_is_to_be_written() -> None:
     check_writable(None)
+
+
+def test_maps_that_leave_their_stated_range_are_refused() -> None:
+    maps = Predictions(IDS, heatmap=np.stack([UPPER] * len(IDS)) * 5, map_range=(0.0, 1.0))
+
+    with pytest.raises(BenchError, match=r"lie in \[0, 5\] and leave their stated range \[0, 1\]"):
+        score_boards(
+            Given(Path("maps.npz"), maps),
+            EXPECTED,
+            "vggss",
+            chosen_protocols(["slavc-absolute"], "vggss", given()),
+            floors=False,
+        )

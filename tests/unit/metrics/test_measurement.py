@@ -9,8 +9,10 @@ from metrics.functional.ciou import consensus_iou
 from metrics.functional.ranking import pixel_ap, pointing
 from metrics.measurement import (
     FIGURES,
+    figure_place,
     mask_as_map,
     measure,
+    measured_answer,
     measured_maps,
     planes_of,
     predicted_mask,
@@ -18,6 +20,7 @@ from metrics.measurement import (
     scored_map,
     truth_map,
 )
+from metrics.predictions import Answer
 from metrics.protocols import PROTOCOLS, Protocol
 from metrics.truth import Truth
 
@@ -207,3 +210,16 @@ def test_a_rule_that_goes_by_values_needs_their_range(name: str):
 def test_drawing_under_bench_v1_needs_a_threshold():
     with pytest.raises(ValueError, match="does not fit protocol bench-v1, got None"):
         predicted_mask(noise(0), BENCH)
+
+
+def test_drawing_under_an_oracle_needs_the_truth():
+    with pytest.raises(ValueError, match="align-adaptive needs the truth of the sample"):
+        predicted_mask(noise(0), PROTOCOLS["align-adaptive"])
+
+
+def test_boxes_are_not_pointed_at():
+    answer = Answer(boxes=np.array([[0.1, 0.2, 0.7, 0.6]]))
+
+    row = measured_answer(answer, TRUTH, LVS)
+
+    assert np.isnan(row[figure_place("pointing")])
