@@ -1,6 +1,5 @@
 """Two runs, or two groups of runs, compared clip by clip on what both of them scored."""
 
-import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from benchmark.records import (
     verified_scores,
 )
 from metrics.bootstrap import RESAMPLES, bootstrap_means
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean, first_repeat
 
 Column = NDArray[np.float64]
 FIRST = ("ciou@0.5", "ciou@0.3", "auc", "mean_iou", "pixel_ap", "pointing")
@@ -283,10 +282,9 @@ def _files(word: str, results: Path) -> tuple[Path, Path | None]:
         if isfile(f"{base}.json"):
             return Path(f"{base}.csv"), Path(f"{base}.json")
     known = [path.stem for path in results.glob("*.json")]
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"Did you mean {close[0]}?" if close else "Check the path."
+    hint = did_you_mean(word, known) or " Check the path."
     raise BenchError(
-        f"no run {word!r}: it is no run folder, no CSV of scores and no id in {results}. {hint}"
+        f"no run {word!r}: it is no run folder, no CSV of scores and no id in {results}.{hint}"
     )
 
 
@@ -304,11 +302,10 @@ def _beside(path: Path, results: Path) -> tuple[Path, Path | None]:
 def _check(table: ScoreTable, path: Path) -> None:
     if not table.ids:
         raise BenchError(f"{path} holds no clip; run it again")
-    seen: set[str] = set()
+    twice = first_repeat(table.ids)
+    if twice is not None:
+        raise BenchError(f"{twice!r} occurs more than once in {path}; keep one row")
     for row, clip_id in enumerate(table.ids):
-        if clip_id in seen:
-            raise BenchError(f"{clip_id!r} occurs more than once in {path}; keep one row")
-        seen.add(clip_id)
         for name, column in table.columns.items():
             if np.isinf(column[row]):
                 raise BenchError(

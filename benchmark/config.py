@@ -14,11 +14,11 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, did_you_mean
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat, nested
 from datamodules.base import ClipData, DataConfig
 from methods.base import Method, MethodConfig, OptimConfig
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 OVERRIDE = re.compile(r"^[A-Za-z_][\w.]*=")
 DEFAULT_PRESETS = {"synthetic": "small"}

@@ -16,9 +16,9 @@ import yaml  # type: ignore[import-untyped]
 
 from benchmark.config import OVERRIDE, RunConfig, compose, kind_name, parsed, split_overrides
 from benchmark.records import Record, is_ranked, read_record, read_results
-from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, did_you_mean
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 from metrics.protocols import protocol_named
 
 EXPERIMENTS = Path(__file__).parent / "experiments"

@@ -14,7 +14,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike, NDArray
 
 from benchmark.records import Record, read_record, write_atomically
-from metrics.errors import BenchError
+from metrics.errors import BenchError, first_repeat
 from metrics.predictions import MapRange, Predictions, check_shapes
 
 log = logging.getLogger(__name__)
@@ -189,11 +189,9 @@ def _only_boxes(predictions: Predictions) -> bool:
 
 
 def _check_repeats(ids: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for sample_id in ids:
-        if sample_id in seen:
-            raise BenchError(f"{sample_id!r} occurs more than once; keep one row")
-        seen.add(sample_id)
+    twice = first_repeat(ids)
+    if twice is not None:
+        raise BenchError(f"{twice!r} occurs more than once; keep one row")
 
 
 def write_predictions(

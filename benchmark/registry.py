@@ -1,15 +1,14 @@
 """Names to classes: two literal dicts and two entry-point groups, loaded when asked for."""
 
-import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from datamodules import DATASETS
 from methods import METHODS
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 DISTRIBUTION = "avloc-bench"
 T = TypeVar("T")
@@ -91,16 +90,6 @@ class Registry:
 def _plugin(point: EntryPoint) -> Name:
     distribution = point.dist.name if point.dist is not None else "an unnamed package"
     return Name(point.name, point.value, f"plugin of {distribution}", distribution)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A suggestion with a leading blank, or nothing.
-
-    >>> did_you_mean("hardpss", ["hardpos", "lvs"])
-    ' Did you mean hardpos?'
-    """
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 METHOD_REGISTRY = Registry("method", "methods", "bench.methods", METHODS)

@@ -13,14 +13,14 @@ import numpy as np
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors
 from benchmark.predictions import OWN, SWAPPED, Given
 from benchmark.records import Record, write_scores
-from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, did_you_mean
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import flat
 from datamodules.ground_truth import READERS, GroundTruth, ground_truth
 from datamodules.id_lists import ids_sha256
 from datamodules.progress import progress_bar
 from metrics.breakdown import KINDS, Group, breakdown
 from metrics.ceilings import skill
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 from metrics.floors import available_floors
 from metrics.predictions import MapRange, Predictions
 from metrics.protocols import PROTOCOLS, Protocol, protocol_named

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from metrics.errors import BenchError
+from metrics.errors import BenchError, first_repeat
 from metrics.truth import Truth
 
 REMEDY = "set data.annotations or give --annotations FILE"
@@ -58,11 +58,9 @@ def is_box(value: object) -> bool:
 
 def check_repeats(truths: Iterable[Truth], path: Path) -> None:
     """Nothing, or a ``BenchError`` that names the file and the first id that occurs twice."""
-    seen: set[str] = set()
-    for truth in truths:
-        if truth.id in seen:
-            raise BenchError(f"{path}: {truth.id} is annotated twice; keep one of its entries")
-        seen.add(truth.id)
+    twice = first_repeat(truth.id for truth in truths)
+    if twice is not None:
+        raise BenchError(f"{path}: {twice} is annotated twice; keep one of its entries")
 
 
 def _once_each(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -3,7 +3,6 @@
 This is all that scoring needs, so no data set is built and torch is not imported.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ from datamodules.is3_annotations import IS3_ID, is3_sample, read_is3
 from datamodules.masks import mask_files, read_mask
 from datamodules.music_annotations import MUSIC_ID, read_music
 from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
 
 MEDIA = (".jpg", ".png", ".mp4", ".wav")  # suffixes that published lists leave on their ids
@@ -133,10 +132,9 @@ def ground_truth(
 
 def _reader(data: str) -> Reader:
     if data not in READERS:
-        close = difflib.get_close_matches(data, READERS, n=1)
-        guess = f" Did you mean {close[0]}?" if close else ""
         raise BenchError(
-            f"no annotations can be read for data set {data!r}.{guess} Known: {', '.join(READERS)}."
+            f"no annotations can be read for data set {data!r}.{did_you_mean(data, READERS)} "
+            f"Known: {', '.join(READERS)}."
         )
     return READERS[data]
 

@@ -4,13 +4,12 @@ A change of a rule is a new name. This module needs nothing but the standard lib
 listing the protocols stays instant.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 Interpolation = Literal["half_pixel_bilinear", "align_corners_bilinear", "align_corners_bicubic"]
 Normalisation = Literal["min_max", "double_negation", "none"]
@@ -280,9 +279,9 @@ def protocol_named(name: str, data: str | None = None) -> Protocol:
         'align_corners_bilinear'
     """
     if name not in PROTOCOLS:
-        close = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        guess = f" Did you mean {close[0]}?" if close else ""
-        raise BenchError(f"unknown protocol {name!r}.{guess} Run bench list protocols.")
+        raise BenchError(
+            f"unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)} Run bench list protocols."
+        )
     protocol = PROTOCOLS[name]
     if data is None or data not in protocol.interpolation_on:
         return protocol

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.bootstrap import bootstrap_ci, statistic_intervals
-from metrics.errors import BenchError
+from metrics.errors import BenchError, first_repeat
 from metrics.functional.extended import average_precision, max_f1, slavc_ap, slavc_max_f1
 from metrics.functional.interactive import interactive_hits
 from metrics.functional.onscreen import onscreen_auc, onscreen_correct
@@ -529,8 +529,6 @@ def _known_row(sample_id: str, row_of: Mapping[str, int]) -> int:
 
 
 def _refuse_repeats(ids: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
-    for sample_id in ids:
-        if sample_id in seen:
-            raise BenchError(f"{sample_id!r} occurs more than once in {where}; keep one row")
-        seen.add(sample_id)
+    twice = first_repeat(ids)
+    if twice is not None:
+        raise BenchError(f"{twice!r} occurs more than once in {where}; keep one row")

@@ -6,7 +6,6 @@ counts: they carry over to other machines, seconds do not. Whatever claims to be
 peer's is compared with it in the run that times it, and a run with an untrue claim has failed.
 """
 
-import difflib
 import importlib
 import os
 import platform
@@ -19,7 +18,7 @@ from statistics import median
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from benchmark.speed import STAGES
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 ROUNDS = 5
 ROUNDS_WHEN_QUICK = 1
@@ -359,9 +358,9 @@ def chosen_stages(names: Sequence[str]) -> tuple[str, ...]:
     """
     for name in names:
         if name not in STAGES:
-            close = difflib.get_close_matches(name, STAGES, n=1)
-            guess = f" Did you mean {close[0]}?" if close else ""
-            raise BenchError(f"unknown stage {name!r}.{guess} Stages: {', '.join(STAGES)}.")
+            raise BenchError(
+                f"unknown stage {name!r}.{did_you_mean(name, STAGES)} Stages: {', '.join(STAGES)}."
+            )
     return tuple(dict.fromkeys(names)) or tuple(STAGES)
 
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark import registry
-from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, Name, did_you_mean
+from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY, Name
 from methods.base import Method
 from methods.lvs import Lvs
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 METHOD_CLASS: type = Method
 
