@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -372,14 +373,23 @@ def _add_protocols(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 def _protocols(options: argparse.Namespace) -> int:
     from benchmark.protocol_page import is_current, write_page
 
+    return _write_or_check(options, write_page, is_current)
+
+
+def _write_or_check(
+    options: argparse.Namespace,
+    write: Callable[[Path], None],
+    is_current: Callable[[Path], bool],
+) -> int:
+    """Regenerates a page, or says under ``--check`` whether that is due."""
     if not options.check:
-        write_page(options.page)
+        write(options.page)
         print(options.page)
         return DONE
     if is_current(options.page):
         print(f"{options.page} is current")
         return DONE
-    print(f"bench: {options.page} is stale; run bench protocols", file=sys.stderr)
+    print(f"bench: {options.page} is stale; run bench {options.verb}", file=sys.stderr)
     return CHECK_SAYS_NO
 
 
@@ -510,15 +520,9 @@ def _add_leaderboard(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 def _leaderboard(options: argparse.Namespace) -> int:
     from benchmark.leaderboard import is_current, write_leaderboard
 
-    if not options.check:
-        write_leaderboard(options.results, options.page)
-        print(options.page)
-        return DONE
-    if is_current(options.results, options.page):
-        print(f"{options.page} is current")
-        return DONE
-    print(f"bench: {options.page} is stale; run bench leaderboard", file=sys.stderr)
-    return CHECK_SAYS_NO
+    return _write_or_check(
+        options, partial(write_leaderboard, options.results), partial(is_current, options.results)
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 
+from benchmark.markdown import markdown_table
 from benchmark.records import (
     Difference,
     Figures,
@@ -145,15 +146,18 @@ def _section(records: Sequence[Record]) -> str:
     blocks = [
         f"## {first.data}, protocol {first.protocol}\n",
         f"Test list `{test.name}` of {test.n} clips, sha256 `{test.sha256[:8]}`.\n",
-        _table(("", "seeds", "n", *KEYS), _score_lines(rows, floors, ceiling)),
+        markdown_table(("", "seeds", "n", *KEYS), _score_lines(rows, floors, ceiling)),
     ]
     if rows:
-        blocks += ["What stands behind the numbers:\n", _table(_CLAIM_HEADER, map(_claims, rows))]
+        blocks += [
+            "What stands behind the numbers:\n",
+            markdown_table(_CLAIM_HEADER, map(_claims, rows)),
+        ]
     names = sorted({name for record in records for name in record.protocols})
     if names:
         header = ("", *(f"{name} {key}" for name in names for key in FIELD_KEYS))
         blocks += ["The same maps under rules of the field:\n",
-                   _table(header, _field_lines(rows, records, names))]  # fmt: skip
+                   markdown_table(header, _field_lines(rows, records, names))]  # fmt: skip
     return "\n".join(blocks)
 
 
@@ -350,13 +354,3 @@ def _mean_interval(intervals: Sequence[Interval]) -> Interval | None:
 
 def _brackets(interval: Interval | None) -> str:
     return "" if interval is None else f" [{_percent(interval[0])}, {_percent(interval[1])}]"
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Markdown table."""
-    rows = [header, ["---"] * len(header), *lines]
-    return "".join(f"| {' | '.join(_escaped(cell) for cell in row)} |\n" for row in rows)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")

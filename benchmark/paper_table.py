@@ -28,6 +28,7 @@ from benchmark.experiment import (
     stored_runs,
     unavailable,
 )
+from benchmark.markdown import markdown_table
 from benchmark.records import ProtocolFigures, Record
 
 OWN_PROTOCOL = "bench-v1"  # of Record.metrics and of scores.csv
@@ -282,14 +283,8 @@ def table_markdown(table: PaperTable) -> str:
     """The table as Markdown, the same bytes for the same records."""
     parts = [f"# {table.experiment.table}\n\n{table.experiment.source}\n"]
     for block in _blocks(table):
-        rows = [block.header, ["---"] * len(block.header), *block.lines]
-        lines = "".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in rows)
-        parts.append(f"{block.title}:\n\n{lines}")
+        parts.append(f"{block.title}:\n\n{markdown_table(block.header, block.lines)}")
     return "\n".join([*parts, "\n".join(f"- {line}" for line in _notes(table)) + "\n"])
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
 
 
 def _blocks(table: PaperTable) -> list[_Block]:

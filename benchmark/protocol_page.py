@@ -4,7 +4,7 @@ All of it is made here from one seed: boxes as large as those of VGG-SS, and map
 and no data set is needed, and the page is the same wherever it is made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmark.markdown import markdown_table
 from benchmark.records import write_atomically
 from metrics.ceilings import ceiling
 from metrics.floors import floor_scores
@@ -81,7 +82,7 @@ def page() -> str:
     blocks = [
         INTRODUCTION,
         "## The rules\n",
-        _table(RULES, map(_rules, PROTOCOLS.values()), "---"),
+        markdown_table(RULES, map(_rules, PROTOCOLS.values())),
         f"## The same {SAMPLES:,} maps\n",
         _explanation(truth),
         f"![The masks of three maps under every protocol]({PICTURE})\n",
@@ -97,11 +98,12 @@ def page() -> str:
             )
             for protocol in PROTOCOLS
         )
-        blocks.append(_table(header, rows))
+        blocks.append(markdown_table(header, rows, numbers=True))
     blocks += [
         "Share of samples whose hit at 0.5 is another one than under `lvs`, for the same map:\n",
-        _table(("samples that flip, %", *(f"{name} maps" for name in scores)),
-               (_flips(scores, protocol) for protocol in PROTOCOLS if protocol != "lvs")),
+        markdown_table(("samples that flip, %", *(f"{name} maps" for name in scores)),
+                       (_flips(scores, protocol) for protocol in PROTOCOLS if protocol != "lvs"),
+                       numbers=True),
         HOW_TO_READ,
     ]  # fmt: skip
     return "\n".join(blocks)
@@ -206,11 +208,6 @@ def _flips(scores: Mapping[str, Mapping[str, Scores]], protocol: str) -> Sequenc
         differ = of_protocol[protocol].column("ciou@0.5") != of_protocol["lvs"].column("ciou@0.5")
         cells.append(f"{100 * float(np.mean(differ)):.1f}")
     return cells
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = "---:") -> str:
-    lines = [header, ["---", *[alignment] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 def _picture(truth: Sequence[Truth], maps: Mapping[str, Maps]) -> bytes:

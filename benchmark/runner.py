@@ -47,6 +47,7 @@ from methods.floors import Floor
 from metrics.bootstrap import paired_difference
 from metrics.ceilings import skill
 from metrics.errors import BenchError
+from metrics.floors import best_floor
 from metrics.measurement import predicted_mask
 from metrics.predictions import Predictions
 from metrics.protocols import protocol_named
@@ -342,12 +343,6 @@ def _leakage(config: RunConfig, data: ClipData) -> Leakage:
 
 def _figures(scores: Scores) -> Figures:
     return Figures(dict(scores.metrics), dict(scores.ci95), dict(scores.spread))
-
-
-def best_floor(floors: Mapping[str, Scores], key: str) -> str | None:
-    """Name of the floor with the highest value of a metric; the first of equal ones."""
-    have = [name for name in floors if key in floors[name].metrics]
-    return max(have, key=lambda name: floors[name].metrics[key], default=None)
 
 
 def _skill(

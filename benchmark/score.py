@@ -21,7 +21,7 @@ from datamodules.progress import progress_bar
 from metrics.breakdown import KINDS, Group, breakdown
 from metrics.ceilings import skill
 from metrics.errors import BenchError, did_you_mean
-from metrics.floors import available_floors
+from metrics.floors import available_floors, best_floor
 from metrics.predictions import MapRange, Predictions
 from metrics.protocols import PROTOCOLS, Protocol, protocol_named
 from metrics.scoring import Scores, score
@@ -74,13 +74,8 @@ class Board(NamedTuple):
     @property
     def best_floor(self) -> dict[str, str]:
         """Name of the floor with the highest value, per metric; the first of equal ones."""
-        keys = self.scores.metrics
-        found = {}
-        for key in keys:
-            have = [name for name in self.floors if key in self.floors[name].metrics]
-            if have:
-                found[key] = max(have, key=lambda name: self.floors[name].metrics[key])
-        return found
+        found = {key: best_floor(self.floors, key) for key in self.scores.metrics}
+        return {key: name for key, name in found.items() if name is not None}
 
     @property
     def skill(self) -> dict[str, float | None]:

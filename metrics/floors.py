@@ -99,6 +99,12 @@ def floor_scores(
     return summarise(range(len(truth)), table, truth, protocol, seed=seed)
 
 
+def best_floor(floors: Mapping[str, Scores], key: str) -> str | None:
+    """Name of the floor with the highest value of a metric; the first of equal ones."""
+    have = [name for name in floors if key in floors[name].metrics]
+    return max(have, key=lambda name: floors[name].metrics[key], default=None)
+
+
 def _measured(
     name: str, truth: Sequence[Truth], protocol: Protocol, *, seed: int, draws: int
 ) -> Iterator[NDArray[np.float64]]:
