@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from metrics.functional.interactive import interactive_hits
 from metrics.functional.success import auc, success_rate
-from metrics.measurement import TruthPlanes, has_one_box_set, truth_planes
+from metrics.measurement import GridTruth, TruthPlanes, grid_truth, has_one_box_set
 from metrics.protocols import Protocol, protocol_named
 from metrics.truth import Truth
 
@@ -35,8 +35,9 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
     if isinstance(protocol, str):
         protocol = protocol_named(protocol)
     on_screen = [sample for sample in truth if sample.on_screen]
-    best = np.array([_best(sample, protocol) for sample in on_screen])
-    marked = np.array([bool(truth_planes(sample, protocol).masks) for sample in on_screen])
+    drawn = [grid_truth(sample, protocol) for sample in on_screen]
+    best = np.array([_best(gt, protocol) for gt in drawn])
+    marked = np.array([bool(gt.whole.masks) for gt in drawn], dtype=np.bool_)
     if protocol.empty_truth == "excluded":
         best, marked = best[marked], marked[marked]
     if not len(best):
@@ -56,13 +57,11 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
     }
 
 
-def _best(sample: Truth, protocol: Protocol) -> float:
+def _best(gt: GridTruth, protocol: Protocol) -> float:
     """Highest consensus IoU that the protocol's rule allows on one sample; 0 where it is empty."""
     if protocol.threshold_rule not in ("upper_median", "truth_size"):
-        return float(bool(truth_planes(sample, protocol).masks))
-    planes = [truth_planes(Truth(sample.id, (source.boxes,), source.mask), protocol)
-              for source in sample.sources if source.sounding]  # fmt: skip
-    planes = planes or [truth_planes(sample, protocol)]
+        return float(bool(gt.whole.masks))
+    planes = [source for source in gt.sources if source is not None] or [gt.whole]
     return float(np.mean([best_ciou(one, kept_pixels(one.marked, protocol)) for one in planes]))
 
 

@@ -17,6 +17,7 @@ from metrics.functional.rasterise import box_union
 from metrics.measurement import (
     ScoredMap,
     figure_place,
+    grid_truth,
     mask_as_map,
     measured_maps,
     num_annotators,
@@ -124,16 +125,10 @@ def _measured(
             maps = (scored_map(draw, protocol, NOISE_RANGE) for draw in noise)
         else:
             maps = [fixed[fold_of(sample.id)]]
+        gt = grid_truth(sample, protocol, annotators)
         rows = np.stack(
             [
-                measured_maps(
-                    one,
-                    [one] * len(sample.sources) or None,
-                    sample,
-                    protocol,
-                    annotators=annotators,
-                    ranking=ranking,
-                )
+                measured_maps(one, [one] * len(gt.sources) or None, gt, protocol, ranking=ranking)
                 for one in maps
             ]
         )

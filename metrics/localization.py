@@ -9,10 +9,17 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from metrics.batched import batched_measure
-from metrics.measurement import check_range, figure_place, num_annotators, row_width, truth_map
+from metrics.measurement import (
+    check_range,
+    figure_place,
+    measured_answer,
+    num_annotators,
+    row_width,
+    truth_map,
+)
 from metrics.predictions import Answer, MapRange, Predictions, check_answer, check_shapes
 from metrics.protocols import Protocol, protocol_named
-from metrics.scoring import Scores, measured_row, summarise, truth_rows
+from metrics.scoring import Scores, summarise, truth_rows
 from metrics.truth import Truth
 
 
@@ -120,7 +127,7 @@ class LocalizationMetrics(Metric):
             self.seen[row] = 1
 
     def _measured(self, answer: Answer, row: int) -> NDArray[np.float64]:
-        return measured_row(
+        return measured_answer(
             answer,
             self.truth[row],
             self.protocol,

@@ -32,7 +32,7 @@ from metrics.functional.resize import (
     half_pixel_bilinear,
 )
 from metrics.functional.segments import segment_accuracy
-from metrics.predictions import Answer, MapRange
+from metrics.predictions import Answer, MapRange, check_answer
 from metrics.protocols import Comparison, Protocol
 from metrics.truth import Truth
 
@@ -42,6 +42,7 @@ _RESIZE = {
     "align_corners_bicubic": align_corners_bicubic,
 }
 NAN = float("nan")
+NO_BOX = np.empty((0, 4))
 FIGURES = (
     "pixel_ap",
     "pointing",
@@ -74,10 +75,9 @@ def truth_map(truth: Truth, protocol: Protocol) -> NDArray[np.float32]:
 
 def truth_planes(truth: Truth, protocol: Protocol) -> TruthPlanes:
     """:func:`truth_map` as masks; none where nothing was marked."""
-    if truth.mask is None and len(truth.boxes) == 1:
-        marked = box_union(truth.boxes[0], protocol.map_size).ravel()
-        return _planes([(1.0, marked)])
-    return planes_of(truth_map(truth, protocol))
+    if truth.mask is None and len(truth.boxes) != 1:
+        return planes_of(truth_map(truth, protocol))
+    return _mask_planes(truth.mask, *truth.boxes[:1], size=protocol.map_size)
 
 
 def planes_of(gt: NDArray[np.floating]) -> TruthPlanes:
@@ -92,7 +92,7 @@ def planes_of(gt: NDArray[np.floating]) -> TruthPlanes:
 
 
 def _mask_planes(
-    mask: NDArray[np.bool_] | None, boxes: NDArray[np.float64], size: int
+    mask: NDArray[np.bool_] | None, boxes: NDArray[np.float64] = NO_BOX, *, size: int
 ) -> TruthPlanes:
     """Truth of a single source or of a single annotator."""
     marked = box_union(boxes, size) if mask is None else nearest(mask, size)
@@ -102,6 +102,37 @@ def _mask_planes(
 def _planes(weighted: Sequence[tuple[float, NDArray[np.bool_]]]) -> TruthPlanes:
     kept = [(weight, mask) for weight, mask in weighted if mask.any()]
     return TruthPlanes(tuple(weight for weight, _ in kept), tuple(mask for _, mask in kept))
+
+
+class GridTruth(NamedTuple):
+    """Truth of one sample on a protocol's grid, drawn once for however many maps."""
+
+    on_screen: bool
+    whole: TruthPlanes
+    annotators: tuple[TruthPlanes | None, ...]  # one per annotator of the list; None: none here
+    sources: tuple[TruthPlanes | None, ...]  # one per source; None: it keeps silent
+
+
+def grid_truth(truth: Truth, protocol: Protocol, annotators: int = 0) -> GridTruth:
+    """Everything of a sample that its maps are measured against.
+
+    Args:
+        truth: of the sample.
+        protocol: its rule of annotators applies to the whole.
+        annotators: see :func:`num_annotators`.
+    """
+    size = protocol.map_size
+    drawn = truth.boxes if truth.mask is None else ()
+    own = [_mask_planes(None, boxes, size=size) for boxes in drawn[:annotators]]
+    return GridTruth(
+        truth.on_screen,
+        truth_planes(truth, protocol),
+        (*own, *[None] * (annotators - len(own))),
+        tuple(
+            _mask_planes(source.mask, source.boxes, size=size) if source.sounding else None
+            for source in truth.sources
+        ),
+    )
 
 
 class ScoredMap(NamedTuple):
@@ -253,15 +284,13 @@ def _value_at(pixels: NDArray[np.float32], place: int) -> float:
 
 def _float32_reaching(thresholds: Sequence[float], comparison: Comparison) -> NDArray[np.float32]:
     """Smallest float32 beyond each threshold, so that no pixel changes sides by rounding."""
-    if len(thresholds) == 1:  # plain numbers cost a quarter of arrays
-        (threshold,), single = thresholds, np.float32(thresholds[0])
+    reaching = []
+    for threshold in thresholds:  # plain numbers: most rules have one, which costs less than arrays
+        single = np.float32(threshold)
         gap = float(single) - threshold  # as float64, in which both are exact
         beyond = gap > 0 or (gap == 0 and comparison == ">=")
-        return np.array([single if beyond else np.nextafter(single, np.float32(np.inf))])
-    exact = np.array(thresholds)
-    rounded = exact.astype(np.float32)
-    short = rounded <= exact if comparison == ">" else rounded < exact
-    return np.where(short, np.nextafter(rounded, np.float32(np.inf)), rounded)
+        reaching.append(single if beyond else np.nextafter(single, np.float32(np.inf)))
+    return np.array(reaching, dtype=np.float32)
 
 
 class Overlap(NamedTuple):
@@ -357,7 +386,7 @@ def measured_answer(
     """Raw results of one sample in the form that tables and processes exchange.
 
     Args:
-        answer: of a method, checked.
+        answer: of a method or program.
         truth: of the same sample.
         protocol: its rules apply.
         annotators: see :func:`num_annotators`.
@@ -367,7 +396,11 @@ def measured_answer(
     Returns:
         ``(row_width(protocol, annotators),)`` float64: consensus IoU at each cut, the same against
         each annotator, then ``FIGURES``; NaN where a part has no meaning for the sample.
+
+    Raises:
+        BenchError: see :func:`metrics.predictions.check_answer`.
     """
+    check_answer(answer, truth)
     if answer.boxes is not None:
         whole: ScoredMap | None = mask_as_map(_best_box(answer.boxes, protocol.map_size))
     elif answer.heatmap is not None:
@@ -377,7 +410,8 @@ def measured_answer(
     sources = None
     if answer.source_heatmap is not None and truth.sources and answer.boxes is None:
         sources = [scored_map(one, protocol, map_range) for one in answer.source_heatmap]
-    row = measured_maps(whole, sources, truth, protocol, annotators=annotators, ranking=ranking)
+    gt = grid_truth(truth, protocol, annotators)
+    row = measured_maps(whole, sources, gt, protocol, ranking=ranking)
     from_map = NAN if whole is None else whole.confidence
     row[figure_place("confidence")] = answer.confidence if np.isnan(from_map) else from_map
     if answer.boxes is not None:
@@ -406,10 +440,9 @@ def _best_box(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
 def measured_maps(
     whole: ScoredMap | None,
     sources: Sequence[ScoredMap] | None,
-    truth: Truth,
+    gt: GridTruth,
     protocol: Protocol,
     *,
-    annotators: int = 0,
     ranking: bool = True,
 ) -> NDArray[np.float64]:
     """Raw results of the maps of one sample, as in :func:`measured_answer`.
@@ -417,59 +450,47 @@ def measured_maps(
     Args:
         whole: the map of the frame, or None.
         sources: one map per source of the truth, or None; then the consensus IoU is that of each
-            sounding source with its own map, averaged.
-        truth: of the sample.
+            sounding source with its own map, averaged. One of the two must be given.
+        gt: of the sample; see :func:`grid_truth`.
         protocol: the one that scored the maps.
-        annotators: see :func:`num_annotators`.
         ranking: whether average precisions are wanted too.
     """
-    assert whole is not None or sources, f"{truth.id} has no map"
-    some = whole if whole is not None else next(iter(sources or ()))
-    cuts = 1 if some.is_mask else protocol.num_cuts
+    maps = [*([] if whole is None else [whole]), *(sources or ())]
     figures = dict.fromkeys(FIGURES, NAN)
-    figures["constant"] = float(some.constant)
-    ciou = np.full((1 + annotators, cuts), NAN)
-    if not truth.on_screen:
-        return np.concatenate([ciou.ravel(), list(figures.values())])
-    if whole is not None:
-        planes = truth_planes(truth, protocol)
-        ciou[0], figures["pixel_ap"] = measure(whole, planes, protocol, ranking=ranking)
-        figures["pointing"] = float(any(mask[whole.peak] for mask in planes.masks))
-        if annotators and truth.mask is None:
-            for place, boxes in enumerate(truth.boxes, start=1):
-                own = _mask_planes(None, boxes, protocol.map_size)
+    figures["constant"] = float(maps[0].constant)
+    ciou = np.full((1 + len(gt.annotators), 1 if maps[0].is_mask else protocol.num_cuts), NAN)
+    if gt.on_screen and whole is not None:
+        ciou[0], figures["pixel_ap"] = measure(whole, gt.whole, protocol, ranking=ranking)
+        figures["pointing"] = float(any(mask[whole.peak] for mask in gt.whole.masks))
+        for place, own in enumerate(gt.annotators, start=1):
+            if own is not None:
                 ciou[place] = measure(whole, own, protocol, ranking=False).ciou
-    if sources is not None:
-        ciou[0], found = _measured_sources(sources, truth, protocol, ranking=ranking)
+    if gt.on_screen and sources is not None:
+        ciou[0], found = _measured_sources(sources, gt, protocol, ranking=ranking)
         figures |= found
     return np.concatenate([ciou.ravel(), list(figures.values())])
 
 
 def _measured_sources(
-    sources: Sequence[ScoredMap], truth: Truth, protocol: Protocol, *, ranking: bool
-) -> tuple[NDArray[np.float64], dict[str, float]]:
+    sources: Sequence[ScoredMap], gt: GridTruth, protocol: Protocol, *, ranking: bool
+) -> tuple[NDArray[np.float64] | float, dict[str, float]]:
     """Mean consensus IoU of the sounding sources, and what is said of all of them."""
-    sounding = [place for place, source in enumerate(truth.sources) if source.sounding]
-    planes = {
-        place: _mask_planes(
-            truth.sources[place].mask, truth.sources[place].boxes, protocol.map_size
-        )
-        for place in sounding
-    }
-    own = [measure(sources[place], planes[place], protocol, ranking=False) for place in sounding]
+    pairs = list(zip(sources, gt.sources, strict=True))
+    sounding = [(scored, planes) for scored, planes in pairs if planes is not None]
+    silent = [scored.pixels for scored, planes in pairs if planes is None]
     figures = {}
-    if ranking and sounding:
-        matrix = np.array(
-            [[_ap(sources[one], planes[other]) for other in sounding] for one in sounding]
-        )
-        figures["cap"] = class_aware_ap(matrix)
-        figures["piap"] = permutation_invariant_ap(matrix)
-    silent = [sources[place].pixels for place in range(len(sources)) if place not in planes]
     if protocol.silent_level is not None and silent:
         figures["nsa"] = non_sounding_area(np.stack(silent), protocol.silent_level)
     if not sounding:
-        return np.full(1 if sources[0].is_mask else protocol.num_cuts, NAN), figures
-    return mean_ciou(np.stack([overlap.ciou for overlap in own])), figures
+        return NAN, figures
+    if ranking:
+        matrix = np.array(
+            [[_ap(scored, planes) for _, planes in sounding] for scored, _ in sounding]
+        )
+        figures["cap"] = class_aware_ap(matrix)
+        figures["piap"] = permutation_invariant_ap(matrix)
+    own = [measure(scored, planes, protocol, ranking=False).ciou for scored, planes in sounding]
+    return mean_ciou(np.stack(own)), figures
 
 
 def _ap(scored: ScoredMap, planes: TruthPlanes) -> float:

@@ -24,7 +24,7 @@ from metrics.measurement import (
     row_width,
     truth_planes,
 )
-from metrics.predictions import Answer, MapRange, Predictions, check_answer, check_shapes
+from metrics.predictions import MapRange, Predictions, check_shapes
 from metrics.protocols import FOLDS, Protocol, protocol_named
 from metrics.truth import Truth
 
@@ -191,7 +191,7 @@ def score(
     width = row_width(protocol, annotators, is_mask=predictions.use_boxes)
     measured = np.empty((len(rows), width))
     for position, row in enumerate(rows):
-        measured[position] = measured_row(
+        measured[position] = measured_answer(
             predictions.answer(position),
             truth[row],
             protocol,
@@ -212,26 +212,6 @@ def truth_rows(truth: Sequence[Truth]) -> dict[str, int]:
     """
     _refuse_repeats([sample.id for sample in truth], "the test list")
     return {sample.id: row for row, sample in enumerate(truth)}
-
-
-def measured_row(
-    answer: Answer,
-    truth: Truth,
-    protocol: Protocol,
-    *,
-    annotators: int = 0,
-    map_range: MapRange | None = None,
-    ranking: bool = True,
-) -> Column:
-    """Checked raw results of one sample; see :func:`metrics.measurement.measured_answer`.
-
-    Raises:
-        BenchError: see :func:`metrics.predictions.check_answer`.
-    """
-    check_answer(answer, truth)
-    return measured_answer(
-        answer, truth, protocol, annotators=annotators, map_range=map_range, ranking=ranking
-    )
 
 
 def summarise(

@@ -10,6 +10,7 @@ from metrics.functional.ranking import pixel_ap, pointing
 from metrics.measurement import (
     FIGURES,
     figure_place,
+    grid_truth,
     mask_as_map,
     measure,
     measured_answer,
@@ -36,7 +37,7 @@ def noise(seed: int, cells: int = 14) -> np.ndarray:
 
 def row_of(heatmap: np.ndarray, protocol: Protocol, annotators: int = 0) -> np.ndarray:
     scored = scored_map(heatmap, protocol, RANGE)
-    return measured_maps(scored, None, TRUTH, protocol, annotators=annotators)
+    return measured_maps(scored, None, grid_truth(TRUTH, protocol, annotators), protocol)
 
 
 def ciou_of(mask: np.ndarray, gt: np.ndarray) -> float:
