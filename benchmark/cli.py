@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED, STOPPED = 0, 1, 2, 3, 75
 RESULTS = Path(__file__).parent / "results"
 LISTED = {"method": "methods", "data": "data"}
+SCORED = """The .npz holds id (N,) text and heatmap (N, h, w), higher = source; optional are
+confidence (N,), boxes (N, K, 4) xyxy in [0, 1], segment_logits (N, T, C), source_heatmap
+(N, S, h, w) with source_count (N,), and map_range (2,). Annotations are read for vggss,
+vggss_extended, flickr, flickr_extended, is3, music_solo and music_duet; synthetic makes its own,
+and takes data.* settings."""
 NOT_WITH_EXPERIMENT = ("method", "data", "preset", "seed", "seeds", "fresh")
 
 
@@ -272,6 +277,7 @@ def _print(table: "RenderableType") -> None:
 def _add_score(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     summary = "score maps made by any program, or those of a run, under any protocol"
     parser = _verb(verbs, "score", _score, summary, takes_settings=True)
+    parser.epilog = SCORED
     add = parser.add_argument
     add("--predictions", required=True, type=Path, metavar="F", help=".npz file, or a run folder")
     add("--data", metavar="D", help="data set of the ids; a run folder knows its own")

@@ -436,6 +436,14 @@ def test_parts_are_scored_on_their_own(bench: Bench, vggss: tuple[Any, ...]) -> 
             assert part["metrics"]["mean_iou"] == pytest.approx(overlap.mean(), abs=1e-12)
 
 
+def test_the_help_tells_the_arrays_and_the_data_sets(bench: Bench) -> None:
+    words = bench("score", "--help").out.split()
+
+    told = {word.strip(",;.") for word in words}
+    assert {"id", "heatmap", "confidence", "boxes", "source_heatmap", "map_range"} <= told
+    assert set(READERS) <= told
+
+
 @pytest.fixture
 def with_floors(folder: Path) -> tuple[Any, ...]:
     return ("--predictions", folder / "maps.npz", "--data", "vggss", "--root", folder,
