@@ -16,7 +16,7 @@ from metrics.errors import BenchError
 
 FRAME_SUFFIXES = (".png", ".jpeg", ".jpg")  # the last one wins where a clip has several
 MINIATURE_MARK = "MINIATURE"  # a file of this name says that the clips are made up
-CHECK_VERSION = 1  # raise it when ``media`` judges files differently
+CHECK_VERSION = 2  # raise it when ``media`` judges files differently
 logger = logging.getLogger(__name__)
 
 Verdict = tuple[int, int, str | None]

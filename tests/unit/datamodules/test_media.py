@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from datamodules.media import (
@@ -11,6 +12,8 @@ from datamodules.media import (
     frame_defect,
     read_frame,
     read_sound,
+    read_windows,
+    resampled,
     sound_defect,
 )
 
@@ -215,3 +218,286 @@ def test_a_silent_sound_has_no_defect(tmp_path: Path) -> None:
 
 def test_a_missing_sound_is_unreadable(tmp_path: Path) -> None:
     assert sound_defect(tmp_path / "a.wav") is not None
+
+
+def test_a_sound_that_is_a_folder_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").mkdir()
+
+    assert sound_defect(tmp_path / "a.wav") == "Is a directory"
+
+
+def test_a_loop_of_links_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to(tmp_path / "b.wav")
+    (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
+
+    assert sound_defect(tmp_path / "a.wav") == "Too many levels of symbolic links"
+    assert frame_defect(tmp_path / "a.wav") == "Too many levels of symbolic links"
+
+
+RATES_HZ = [8000, 11025, 16000, 22050, 32000, 44100, 48000]
+
+
+def chirp(rate_hz: int, seconds: float) -> np.ndarray:
+    """From 100 to 3,100 Hz, which all of the rates can hold; no two places are alike."""
+    time = np.arange(int(rate_hz * seconds)) / rate_hz
+    return 0.5 * np.sin(2 * np.pi * (100 + 1500 * time / seconds) * time)
+
+
+@pytest.mark.parametrize("native_hz", RATES_HZ)
+@pytest.mark.parametrize("rate_hz", [16000, 22050])
+def test_a_resampled_sound_is_the_same_function_of_time(native_hz: int, rate_hz: int) -> None:
+    native = torch.from_numpy(chirp(native_hz, 2.0).astype(np.float32))
+
+    samples = resampled(native, native_hz, rate_hz).numpy()
+
+    expected = chirp(rate_hz, 2.0)
+    inside = slice(rate_hz // 100, -rate_hz // 100)  # beyond the ends there is silence
+    np.testing.assert_allclose(samples[inside], expected[inside], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("hz", "level"), [(1000, 1.0), (7000, 0.99), (8200, 0.0), (9000, 0.0)])
+def test_what_the_lower_rate_can_hold_stays_and_the_rest_goes(hz: float, level: float) -> None:
+    time = torch.arange(48000, dtype=torch.float64) / 48000
+    tone = torch.sin(2 * torch.pi * hz * time).float()
+
+    kept = resampled(tone, 48000, 16000)[800:-800].abs().max()
+
+    assert kept == pytest.approx(level, abs=0.01 if level else 2e-4)
+
+
+def test_a_sound_at_the_asked_rate_is_left_as_it_is() -> None:
+    waveform = torch.rand(100)
+
+    assert resampled(waveform, 16000, 16000) is waveform
+
+
+def test_rates_without_a_common_divisor_displace_no_window(tmp_path: Path) -> None:
+    wave = np.zeros(31 * 47999)
+    wave[30 * 47999] = 0.9
+    soundfile.write(tmp_path / "a.wav", wave, 47999)  # taken as 48,000: off by 10 samples at 30 s
+
+    samples = read_windows(tmp_path / "a.wav", 16000, 8000, [30.0])[0]
+
+    assert int(samples.abs().argmax()) == 4000
+
+
+@pytest.mark.parametrize("native_hz", [8000, 11025, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("rate_hz", [16000, 22050])
+def test_windows_are_cut_from_the_whole_resampled_sound(
+    tmp_path: Path, native_hz: int, rate_hz: int
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * native_hz + 77)
+    soundfile.write(tmp_path / "a.wav", noise, native_hz, subtype="FLOAT")
+    centres = [0.0, 0.777, 1.5, 2.9, 99.0]
+
+    windows = read_windows(tmp_path / "a.wav", rate_hz, 5000, centres)
+
+    whole = resampled(torch.from_numpy(noise.astype(np.float32)), native_hz, rate_hz)
+    latest = len(whole) - 5000
+    starts = [min(max(round(c * rate_hz) - 2500, 0), latest) for c in centres]
+    expected = torch.stack([whole[start : start + 5000] for start in starts])
+    assert windows.shape == (5, 5000)
+    torch.testing.assert_close(windows, expected.clamp(-1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("native_hz", [16000, 44100])
+def test_a_window_has_its_middle_at_the_asked_time(tmp_path: Path, native_hz: int) -> None:
+    wave = np.zeros(10 * native_hz)
+    for second in (2, 5, 8):
+        wave[second * native_hz] = 0.9
+    soundfile.write(tmp_path / "a.wav", wave, native_hz)
+
+    windows = read_windows(tmp_path / "a.wav", 16000, 16000, [2.0, 5.0, 8.0])
+
+    assert windows.abs().argmax(1).tolist() == [8000, 8000, 8000]
+
+
+def test_windows_may_come_in_any_order_and_twice(tmp_path: Path) -> None:
+    ramp = np.arange(16000) / 16000
+    soundfile.write(tmp_path / "a.wav", ramp, 16000, subtype="FLOAT")
+
+    windows = read_windows(tmp_path / "a.wav", 16000, 1600, [0.75, 0.25, 0.75])
+
+    assert windows[:, 800].tolist() == pytest.approx([0.75, 0.25, 0.75])
+
+
+def test_the_middle_is_the_only_window_where_no_time_is_given(tmp_path: Path) -> None:
+    ramp = np.arange(16000) / 16000
+    soundfile.write(tmp_path / "a.wav", ramp, 16000, subtype="FLOAT")
+
+    windows = read_windows(tmp_path / "a.wav", 16000, 4000)
+
+    assert windows.shape == (1, 4000)
+    assert windows[0].equal(read_sound(tmp_path / "a.wav", 16000, 4000))
+    assert windows[0].numpy() == pytest.approx(ramp[6000:10000])
+
+
+@pytest.mark.parametrize("native_hz", [16000, 48000])
+def test_every_window_of_a_short_sound_repeats_it_from_its_start(
+    tmp_path: Path, native_hz: int
+) -> None:
+    wave = chirp(native_hz, 0.5)
+    soundfile.write(tmp_path / "a.wav", wave, native_hz, subtype="FLOAT")
+
+    windows = read_windows(tmp_path / "a.wav", 16000, 20000, [0.1, 0.4])
+
+    whole = resampled(torch.from_numpy(wave.astype(np.float32)), native_hz, 16000)
+    assert windows[0].equal(windows[1])
+    torch.testing.assert_close(windows[0], whole.repeat(3)[:20000], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "error"),
+    [
+        ("wav", "PCM_U8", 0.008),
+        ("wav", "PCM_16", 4e-5),
+        ("wav", "PCM_24", 1e-6),
+        ("wav", "PCM_32", 1e-6),
+        ("wav", "FLOAT", 1e-6),
+        ("wav", "DOUBLE", 1e-6),
+        ("wav", "ULAW", 0.02),
+        ("flac", "PCM_16", 4e-5),
+        ("flac", "PCM_24", 1e-6),
+        ("ogg", "VORBIS", 0.08),
+        ("mp3", "MPEG_LAYER_III", 0.08),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_sound_of_any_coding_is_read(
+    tmp_path: Path, suffix: str, subtype: str, error: float, channels: int
+) -> None:
+    wave = chirp(16000, 3.0)
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.stack([wave] * channels, 1), 16000, subtype=subtype)
+
+    samples = read_windows(path, 16000, 8000, [1.0])[0].numpy()
+
+    assert sound_defect(path) is None
+    np.testing.assert_allclose(samples, wave[12000:20000], rtol=0, atol=error)
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+@pytest.mark.parametrize(("file_format", "subtype"), [("WAV", "PCM_16"), ("WAVEX", "PCM_24")])
+def test_any_number_of_channels_is_mixed_by_the_mean(
+    tmp_path: Path, channels: int, file_format: str, subtype: str
+) -> None:
+    levels = np.tile(np.arange(channels) / 16, (8000, 1))
+    soundfile.write(tmp_path / "a.wav", levels, 16000, format=file_format, subtype=subtype)
+
+    samples = read_sound(tmp_path / "a.wav", 16000, 4000)
+
+    assert samples.numpy() == pytest.approx(np.full(4000, (channels - 1) / 32), abs=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_16_bit_samples_are_those_of_libsndfile(tmp_path: Path, channels: int) -> None:
+    wave = np.random.default_rng(0).integers(-32768, 32768, (16000, channels)).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+
+    samples = read_windows(tmp_path / "a.wav", 16000, 5000, [0.6])[0].numpy()
+
+    window, _ = soundfile.read(
+        tmp_path / "a.wav", 5000, start=7100, dtype="float32", always_2d=True
+    )
+    np.testing.assert_allclose(samples, window.mean(1), rtol=0, atol=0 if channels == 1 else 1e-7)
+
+
+def test_chunks_around_the_samples_of_a_wav_are_passed_over(tmp_path: Path) -> None:
+    path = written_tone(tmp_path / "a.wav", 440, 16000, seconds=1)
+    plain, content = read_sound(path, 16000, 8000), path.read_bytes()
+    extra = b"LIST" + struct.pack("<I", 3) + b"abc\0"  # an odd chunk is padded to an even place
+    path.write_bytes(content[:36] + extra + content[36:] + extra)
+
+    assert sound_defect(path) is None
+    assert read_sound(path, 16000, 8000).equal(plain)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+def test_a_wav_of_any_width_that_was_cut_short_is_unreadable(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, chirp(16000, 1.0), 16000, subtype=subtype)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+    assert (sound_defect(path) or "").startswith("truncated: the header says")
+    with pytest.raises(UnreadableMediaError, match="truncated: the header says"):
+        read_windows(path, 16000, 1000, [0.1])
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.1])
+@pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
+def test_a_compressed_sound_that_was_cut_short_is_unreadable(
+    tmp_path: Path, suffix: str, kept: float
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, chirp(16000, 3.0), 16000)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+
+    assert sound_defect(path) is not None
+    with pytest.raises(UnreadableMediaError):
+        read_sound(path, 16000, 48000)
+
+
+def test_a_window_of_an_mp3_is_where_it_is_in_the_whole_sound(tmp_path: Path) -> None:
+    """Jumps of libsndfile into an MP3 miss their place."""
+    soundfile.write(tmp_path / "a.mp3", chirp(44100, 8.0), 44100)
+    whole = read_windows(tmp_path / "a.mp3", 44100, 8 * 44100)[0]
+
+    window = read_windows(tmp_path / "a.mp3", 44100, 44100, [6.5])[0]
+
+    assert window.equal(whole[6 * 44100 : 7 * 44100])
+
+
+@pytest.mark.parametrize("file_format", ["AIFF", "W64"])
+def test_containers_whose_truncation_would_go_unseen_are_refused(
+    tmp_path: Path, file_format: str
+) -> None:
+    soundfile.write(tmp_path / "a.wav", chirp(16000, 1.0), 16000, format=file_format)
+
+    expected = f"{file_format}, which is not WAV, FLAC, Ogg or MP3"
+    assert sound_defect(tmp_path / "a.wav") == expected
+
+
+@pytest.mark.parametrize("field", ["channels", "rate", "bits"])
+def test_a_wav_whose_header_says_zero_is_unreadable(tmp_path: Path, field: str) -> None:
+    path = written_tone(tmp_path / "a.wav", 440, 16000, seconds=1)
+    content = bytearray(path.read_bytes())
+    place = {"channels": 22, "rate": 24, "bits": 34}[field]
+    content[place : place + 2] = b"\0\0"
+    path.write_bytes(content)
+
+    assert sound_defect(path) is not None
+
+
+@pytest.mark.parametrize("length", [1, 11, 12, 20, 36, 43, 44])
+def test_a_wav_that_ends_within_its_header_is_unreadable(tmp_path: Path, length: int) -> None:
+    path = written_tone(tmp_path / "a.wav", 440, 16000, seconds=1)
+    path.write_bytes(path.read_bytes()[:length])
+
+    assert sound_defect(path) is not None
+    with pytest.raises(UnreadableMediaError):
+        read_sound(path, 16000, 8000)
+
+
+def test_a_span_that_is_not_finite_is_unreadable_and_the_rest_is_read(tmp_path: Path) -> None:
+    wave = np.zeros(16000)
+    wave[15000] = np.nan
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+
+    assert read_windows(tmp_path / "a.wav", 16000, 4000, [0.2]).abs().max() == 0
+    with pytest.raises(UnreadableMediaError, match="NaN or infinite"):
+        read_windows(tmp_path / "a.wav", 16000, 4000, [0.2, 0.9])
+
+
+def test_windows_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", chirp(44100, 4.0), 44100)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = read_sound(tmp_path / "a.wav", 16000, 48000)
+        torch.set_num_threads(4)
+        together = read_sound(tmp_path / "a.wav", 16000, 48000)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert alone.equal(together)
