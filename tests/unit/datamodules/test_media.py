@@ -1,11 +1,12 @@
 import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import soundfile
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datamodules.media import (
     UnreadableMediaError,
@@ -85,6 +86,101 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 
     assert frame[0, :6].min() > 200
     assert frame[0, 10:].max() < 55
+
+
+def coloured(size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """Colours that change over the frame; no side or turn of it is like another."""
+    cells = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
+
+
+def pil_frame(path: Path) -> np.ndarray:
+    """``(3, H, W)``, upright, as PIL shows it."""
+    return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_all_eight_orientations_are_shown_as_pil_shows_them(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    coloured().save(tmp_path / f"a.{suffix}", exif=exif)
+
+    frame = read_frame(tmp_path / f"a.{suffix}", 64)
+
+    np.testing.assert_array_equal(frame.numpy(), pil_frame(tmp_path / f"a.{suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("1", "png"), ("L", "png"), ("LA", "png"), ("P", "png"), ("RGBA", "png"), ("L", "jpg"),
+     ("CMYK", "jpg"), ("RGB", "jpg"), ("RGB", "webp")],
+)  # fmt: skip
+def test_an_image_of_any_coding_has_the_pixels_that_pil_shows(
+    tmp_path: Path, mode: str, suffix: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    coloured().convert(mode).save(path)
+
+    np.testing.assert_array_equal(read_frame(path, 64).numpy(), pil_frame(path))
+
+
+def test_cmyk_has_the_right_colours_with_and_without_the_marker_of_adobe(tmp_path: Path) -> None:
+    """Inks are stored inverted; PIL takes them so whether or not a marker says it."""
+    coloured().convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    content = (tmp_path / "a.jpg").read_bytes()
+    marker = content.index(b"\xff\xee")
+    (tmp_path / "plain.jpg").write_bytes(content[:marker] + content[marker + 16 :])
+
+    adobe, plain = (read_frame(tmp_path / name, 64) for name in ("a.jpg", "plain.jpg"))
+
+    original = np.asarray(coloured()).transpose(2, 0, 1).astype(float)
+    assert np.abs(adobe.numpy() - original).mean() < 4
+    assert plain.equal(adobe)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_become_8_by_their_upper_half(tmp_path: Path, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (20, 20, channels), np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), values * 257)  # BGR
+
+    frame = read_frame(tmp_path / "a.png", 20).numpy()
+
+    expected = values[..., :3][..., ::-1] if channels > 1 else np.repeat(values, 3, 2)
+    np.testing.assert_array_equal(frame, expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("kept", [1, 2, 3, 10, 100, 0.3, 0.9])
+def test_an_image_that_was_cut_anywhere_is_unreadable(
+    tmp_path: Path, suffix: str, kept: float
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    coloured((320, 240)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
+
+    assert frame_defect(path) is not None
+    with pytest.raises(UnreadableMediaError):
+        read_frame(path, 16)
+
+
+def test_a_png_with_a_changed_byte_is_unreadable(tmp_path: Path) -> None:
+    coloured().save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(content)
+
+    assert frame_defect(tmp_path / "a.png") is not None
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff"])
+def test_other_image_formats_are_refused_in_words(tmp_path: Path, suffix: str) -> None:
+    coloured().save(tmp_path / f"a.{suffix}")
+
+    assert (frame_defect(tmp_path / f"a.{suffix}") or "").startswith("Unsupported image file")
 
 
 def test_a_truncated_jpeg_is_unreadable(tmp_path: Path) -> None:
