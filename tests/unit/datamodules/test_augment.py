@@ -31,7 +31,7 @@ def windows(frame: Tensor) -> list[Tensor]:
 def test_none_is_the_identity():
     frames, sound = noise_frames(2, 1), noise_sound(2, 1)
 
-    assert augmented_frames(frames, "none", rngs(2)) is frames
+    assert augmented_frames(frames, "none", rngs(2))[0] is frames
     assert augmented_sound(sound, "none", rngs(2)) is sound
 
 
@@ -39,7 +39,7 @@ def test_none_is_the_identity():
 def test_a_frame_becomes_a_window_of_the_enlarged_frame(name: str):
     frames = noise_frames(6, 1)
 
-    augmented = augmented_frames(frames, name, rngs(6))
+    augmented = augmented_frames(frames, name, rngs(6))[0]
 
     assert (frames.shape, torch.uint8) == (augmented.shape, augmented.dtype)
     for before, after in zip(frames[:, 0], augmented[:, 0], strict=True):
@@ -49,7 +49,7 @@ def test_a_frame_becomes_a_window_of_the_enlarged_frame(name: str):
 def test_all_18_windows_are_drawn():
     frame = noise_frames(1, 1)
 
-    augmented = augmented_frames(frame.expand(300, -1, -1, -1, -1), "crop_flip", rngs(300))
+    augmented = augmented_frames(frame.expand(300, -1, -1, -1, -1), "crop_flip", rngs(300))[0]
 
     places = windows(frame[0, 0])
     counts = [sum(after[0].equal(window) for after in augmented) for window in places]
@@ -61,7 +61,7 @@ def test_all_18_windows_are_drawn():
 def test_all_frames_of_a_clip_move_together():
     frames = noise_frames(5, 1).expand(-1, 4, -1, -1, -1)
 
-    augmented = augmented_frames(frames, "crop_flip", rngs(5))
+    augmented = augmented_frames(frames, "crop_flip", rngs(5))[0]
 
     for clip in augmented:
         assert all(frame.equal(clip[0]) for frame in clip)
@@ -70,7 +70,7 @@ def test_all_frames_of_a_clip_move_together():
 def test_clips_move_each_on_their_own():
     frames = noise_frames(1, 1).expand(8, -1, -1, -1, -1)
 
-    augmented = augmented_frames(frames, "crop_flip", rngs(8))
+    augmented = augmented_frames(frames, "crop_flip", rngs(8))[0]
 
     assert len({clip.numpy().tobytes() for clip in augmented}) > 1
 
@@ -79,8 +79,8 @@ def test_clips_move_each_on_their_own():
 def test_a_clip_moves_alike_in_any_batch(name: str):
     frames, sound = noise_frames(4, 2), noise_sound(4, 2)
 
-    assert augmented_frames(frames[2:], name, rngs(4)[2:]).equal(
-        augmented_frames(frames, name, rngs(4))[2:]
+    assert augmented_frames(frames[2:], name, rngs(4)[2:])[0].equal(
+        augmented_frames(frames, name, rngs(4))[0][2:]
     )
     assert augmented_sound(sound[2:], name, rngs(4)[2:]).equal(
         augmented_sound(sound, name, rngs(4))[2:]
@@ -90,7 +90,7 @@ def test_a_clip_moves_alike_in_any_batch(name: str):
 def test_frames_that_are_not_square_keep_their_shape():
     frames = noise_frames(2, 1)[..., :10, :]
 
-    assert augmented_frames(frames, "crop_flip", rngs(2)).shape == (2, 1, 3, 10, 20)
+    assert augmented_frames(frames, "crop_flip", rngs(2))[0].shape == (2, 1, 3, 10, 20)
 
 
 def test_crop_flip_leaves_the_sound_alone():
@@ -136,8 +136,34 @@ def test_sound_stays_within_full_scale():
 def test_augmentation_leaves_its_input_as_it_was():
     frames, sound = noise_frames(2, 1), noise_sound(2, 1)
     copies = frames.clone(), sound.clone()
-    augmented_frames(frames, "crop_flip_roll", rngs(2))
+    augmented_frames(frames, "crop_flip_roll", rngs(2))[0]
     augmented_sound(sound, "crop_flip_roll", rngs(2))
 
     assert frames.equal(copies[0])
     assert sound.equal(copies[1])
+
+
+def test_boxes_move_with_the_picture():
+    frames = torch.zeros(60, 1, 3, 40, 40, dtype=torch.uint8)
+    frames[..., 10:30, 4:20] = 255
+    boxes = torch.tensor([[[0.1, 0.25, 0.5, 0.75], [torch.nan] * 4]]).expand(60, 2, 4)
+
+    augmented, moved = augmented_frames(frames, "crop_flip", rngs(60), boxes)
+
+    assert moved is not None
+    assert moved[:, 1].isnan().all()
+    for frame, box in zip(augmented[:, 0, 0], moved[:, 0], strict=True):
+        rows, columns = (frame > 127).nonzero(as_tuple=True)
+        edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert (torch.stack(edges) / 40 - box).abs().max() <= 0.5 / 40 + 1e-6
+
+
+def test_a_box_that_was_cropped_away_is_absent():
+    corner = torch.tensor([[[0.0, 0.0, 0.01, 0.01]]]).expand(40, 1, 4)
+    frames = torch.zeros(40, 1, 3, 40, 40, dtype=torch.uint8)
+
+    _, moved = augmented_frames(frames, "crop_flip", rngs(40), corner)
+
+    assert moved is not None
+    absent = moved.isnan().all(-1)
+    assert 0 < absent.sum() < 40
