@@ -1,5 +1,6 @@
 """The contract of a data set: lists and readers below, seeded loaders above."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,13 +9,16 @@ from typing import ClassVar
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.augment import AUGMENTATIONS, augmented_frames, augmented_sound
-from datamodules.clip import Batch, Clip, Inputs
-from datamodules.id_lists import ids_sha256
+from datamodules.box_maps import box_map
+from datamodules.clip import Annotation, Batch, Clip, Inputs
+from datamodules.id_lists import ListIdentity, ids_sha256
 from datamodules.sampling import (
+    ANNOTATORS,
     FRAMES,
     SOUNDS,
     Draw,
@@ -27,6 +31,8 @@ from datamodules.sampling import (
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
+LABELS = ("none", "clip", "segment")
+
 
 @dataclass
 class DataConfig:
@@ -35,7 +41,9 @@ class DataConfig:
     root: str | None = None
     batch_size: int = 128  # of the whole run, shared by its devices
     num_workers: int = 0
-    augmentation: str = "none"  # none | crop_flip | crop_flip_roll
+    augmentation: str = "none"  # none | crop_flip | crop_flip_roll | moco
+    labelled: str | None = None  # training clips whose boxes and labels are seen; null: all
+    unlabelled: str | None = None  # training clips beside them whose boxes and labels are not
     allow_leakage: bool = False
     val_fraction: float = 0.0  # of the training videos, held out for `trainer.select=val_loss`
     limit: int | None = None  # clips of each split; a limited run is never ranked
@@ -83,17 +91,19 @@ class DataReport:
     removed_for_leakage: int = 0  # training clips left out by video
     notes: tuple[str, ...] = ()
     is_miniature: bool = False  # made by `bench sample-data`; no run on it is ranked
+    lists: dict[str, ListIdentity] = field(default_factory=dict)  # by use, as they were published
+    classes: tuple[str, ...] = ()  # of events in the order of their numbers, without background
 
 
 class ClipData(pl.LightningDataModule, ABC):
     """A data set that delivers exactly the ``Inputs`` of a method.
 
-    A data set writes three things: ``load`` (lists, truth, report), ``frames`` and ``waveform``.
-    Everything drawn at random is a function of (seed, epoch, row).
+    A data set writes ``load`` (lists, exclusions, leakage), ``truth``, ``frames`` and ``waveform``,
+    and where it has them ``boxes``, ``labels`` and the isolated sounds of its clips.
+    Everything drawn at random is a function of (seed, epoch, row or id).
     """
 
     Config: ClassVar[type[DataConfig]] = DataConfig
-    truth_kind: ClassVar[str] = "boxes"
 
     def __init__(self, config: DataConfig, inputs: Inputs, *, seed: int) -> None:
         super().__init__()
@@ -102,6 +112,8 @@ class ClipData(pl.LightningDataModule, ABC):
             raise BenchError(
                 f"data.augmentation={config.augmentation!r} is unknown; use one of {known}"
             )
+        if inputs.labels not in LABELS:
+            raise ValueError(f"inputs.labels must be one of {LABELS}, got {inputs.labels!r}")
         self.config, self.inputs, self.seed = config, inputs, seed
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more ranks than clips
         self.draw: Draw | None = None
@@ -122,6 +134,39 @@ class ClipData(pl.LightningDataModule, ABC):
     @abstractmethod
     def waveform(self, split: str, row: int) -> Tensor:
         """Sound ``(T, S)`` float32 in [-1, 1], mono, at ``inputs.sample_rate_hz``."""
+
+    def boxes(self, split: str, row: int) -> tuple[NDArray[np.float64], ...]:
+        """Boxes of a clip that training may see: ``(K, 4)`` xyxy in [0, 1] of each annotator.
+
+        Empty where the clip is not labelled.
+        """
+        return ()
+
+    def labels(self, split: str, row: int) -> NDArray[np.int64] | None:
+        """Class of each segment of a clip, ``(T,)``; ``len(report.classes)`` is background.
+
+        None where the clip is not labelled.
+        """
+        return None
+
+    def clip_label(self, split: str, row: int) -> int | None:
+        """The one class of a clip, for weak supervision: that of its segments with an event.
+
+        A clip of background alone is background. None where the clip is not labelled.
+        """
+        labels = self.labels(split, row)
+        if labels is None:
+            return None
+        events = labels[labels < len(self.report.classes)]
+        return int(events[0]) if len(events) else len(self.report.classes)
+
+    def num_sources(self, split: str, row: int) -> int:
+        """How many isolated sounds are known of a clip; they stand in the order of its sources."""
+        return 0
+
+    def source_waveform(self, split: str, row: int, source: int) -> Tensor:
+        """One isolated sound of a clip, ``(T, S)`` float32 in [-1, 1]."""
+        raise NotImplementedError(f"{type(self).__name__} has no isolated sounds")
 
     @property
     def report(self) -> DataReport:
@@ -170,11 +215,26 @@ class ClipData(pl.LightningDataModule, ABC):
         return self._loader("val", sampler)
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """Two loaders: each frame with its own sound, and with the sound of another class."""
+        """Each frame with its own sound; with that of another class; with each isolated sound.
+
+        Loader ``2 + s`` holds the clips that have a source s, with the sound of that source alone.
+        """
         test = self.report.splits["test"]
-        own = np.arange(len(test))
         swapped = swapped_sounds(test.ids, test.categories, self.seed)
-        return [self.ordered_loader("test", own), self.ordered_loader("test", swapped)]
+        sources = [self.num_sources("test", row) for row in range(len(test))]
+        isolated = [
+            self._source_loader(np.flatnonzero(np.array(sources) > source), source)
+            for source in range(max(sources, default=0))
+        ]
+        return [self.ordered_loader("test"), self.ordered_loader("test", swapped), *isolated]
+
+    def _source_loader(self, rows: Rows, source: int) -> DataLoader[Batch]:
+        rank, world_size = self._place()
+        return self._loader(
+            "test",
+            StrideSampler(rows, rows, self.config.batch_size, source=source, rank=rank,
+                          world_size=world_size),
+        )  # fmt: skip
 
     def ordered_loader(
         self, split: str, sound_of: Rows | None = None, *, whole: bool = False
@@ -183,10 +243,15 @@ class ClipData(pl.LightningDataModule, ABC):
 
         Each process reads its stride of the rows, or all of them with ``whole``.
         """
-        if sound_of is None:
-            sound_of = np.arange(len(self.report.splits[split]))
+        rows = np.arange(len(self.report.splits[split]))
         rank, world_size = (0, 1) if whole else self._place()
-        sampler = StrideSampler(sound_of, self.config.batch_size, rank=rank, world_size=world_size)
+        sampler = StrideSampler(
+            rows,
+            rows if sound_of is None else sound_of,
+            self.config.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
         return self._loader(split, sampler)
 
     def _loader(
@@ -221,24 +286,89 @@ class ClipDataset(Dataset[Batch]):
     def __init__(self, data: ClipData, split: str, *, augment: bool) -> None:
         self.data, self.split = data, split
         self.augmentation = data.config.augmentation if augment else "none"
+        asked = data.inputs.box_map_size > 0 or data.inputs.labels != "none"
+        self.annotated = asked and split != "test"  # no method sees the truth of a test clip
 
     def __getitem__(self, keys: Keys) -> Batch:
-        clip = self._clip(keys.frame, keys.sound, keys.epoch)
+        boxes = None
+        if self.annotated and self.data.inputs.box_map_size:
+            boxes = [self._drawn_boxes(int(row), keys.epoch) for row in keys.frame]
+        clip, moved = self._clip(keys.frame, keys.sound, keys.epoch, boxes, source=keys.source)
+        annotation = self._annotation(keys.frame, moved) if self.annotated else None
         if keys.extra_frame is None or keys.extra_sound is None:
-            return Batch(clip)
-        return Batch(clip, extra=self._clip(keys.extra_frame, keys.extra_sound, keys.epoch))
+            return Batch(clip, annotation)
+        extra, _ = self._clip(keys.extra_frame, keys.extra_sound, keys.epoch)
+        return Batch(clip, annotation, extra)
 
-    def _clip(self, frame_rows: Rows, sound_rows: Rows, epoch: int) -> Clip:
+    def _clip(
+        self,
+        frame_rows: Rows,
+        sound_rows: Rows,
+        epoch: int,
+        boxes: Sequence[NDArray[np.float64]] | None = None,
+        *,
+        source: int | None = None,
+    ) -> tuple[Clip, Tensor | None]:
         frames = torch.stack([self.data.frames(self.split, int(row)) for row in frame_rows])
-        waveform = torch.stack([self.data.waveform(self.split, int(row)) for row in sound_rows])
+        waveform = torch.stack([self._sound(int(row), source) for row in sound_rows])
         index = torch.from_numpy(np.array(frame_rows, dtype=np.int64))
         middle = torch.full_like(index, self.data.inputs.num_segments // 2)
+        padded = None if boxes is None else _padded(boxes)
         if self.augmentation == "none":
-            return Clip(index, frames, waveform, middle)
+            return Clip(index, frames, waveform, middle), padded
         seen, heard = self._rngs(FRAMES, frame_rows, epoch), self._rngs(SOUNDS, sound_rows, epoch)
-        frames = augmented_frames(frames, self.augmentation, seen)
-        return Clip(index, frames, augmented_sound(waveform, self.augmentation, heard), middle)
+        frames, padded = augmented_frames(frames, self.augmentation, seen, padded)
+        waveform = augmented_sound(waveform, self.augmentation, heard)
+        return Clip(index, frames, waveform, middle), padded
+
+    def _sound(self, row: int, source: int | None) -> Tensor:
+        if source is None:
+            return self.data.waveform(self.split, row)
+        return self.data.source_waveform(self.split, row, source)
+
+    def _drawn_boxes(self, row: int, epoch: int) -> NDArray[np.float64]:
+        """Boxes ``(K, 4)`` of one annotator, drawn by (seed, epoch, id); none where unlabelled."""
+        annotators = self.data.boxes(self.split, row)
+        if not annotators:
+            return np.empty((0, 4))
+        clip_id = self.data.report.splits[self.split].ids[row]
+        digest = int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "little")
+        rng = np.random.default_rng([ANNOTATORS, self.data.seed, epoch, digest])
+        return annotators[int(rng.integers(len(annotators)))]
+
+    def _annotation(self, rows: Rows, boxes: Tensor | None) -> Annotation:
+        """What training may see of these clips; ``boxes`` are as the augmented frames show them."""
+        size, kind = self.data.inputs.box_map_size, self.data.inputs.labels
+        has_boxes = [bool(size and self.data.boxes(self.split, int(row))) for row in rows]
+        labels = [self._labels(int(row), kind) for row in rows]
+        shown = [np.full(self.data.inputs.num_segments, -1) if one is None else one
+                 for one in labels]  # fmt: skip
+        maps = None if boxes is None else torch.stack(
+            [torch.from_numpy(box_map(one.numpy(), size)) for one in boxes]
+        )  # fmt: skip
+        return Annotation(
+            boxes,
+            maps,
+            None if kind == "none" else torch.from_numpy(np.stack(shown)),
+            torch.tensor(has_boxes),
+            torch.tensor([one is not None for one in labels]),
+        )
+
+    def _labels(self, row: int, kind: str) -> NDArray[np.int64] | None:
+        if kind == "segment":
+            return self.data.labels(self.split, row)
+        label = self.data.clip_label(self.split, row) if kind == "clip" else None
+        return None if label is None else np.full(self.data.inputs.num_segments, label)
 
     def _rngs(self, purpose: int, rows: Rows, epoch: int) -> list[np.random.Generator]:
         seeds = ([purpose, self.data.seed, epoch, int(row)] for row in rows)
         return [np.random.default_rng(seed) for seed in seeds]
+
+
+def _padded(boxes: Sequence[NDArray[np.float64]]) -> Tensor:
+    """Boxes of B clips as ``(B, K, 4)`` float32, NaN where a clip has fewer than K."""
+    most = max((len(one) for one in boxes), default=0)
+    padded = np.full((len(boxes), most, 4), np.nan, dtype=np.float32)
+    for row, one in enumerate(boxes):
+        padded[row, : len(one)] = one
+    return torch.from_numpy(padded)

@@ -17,6 +17,8 @@ class Inputs:
     sample_rate_hz: int = 16000
     segment_seconds: float = 3.0
     proposals: int = 0
+    box_map_size: int = 0  # cells per side of the box maps that training sees; 0: it sees no boxes
+    labels: str = "none"  # none | clip | segment: the classes that training sees
 
     @property
     def segment_samples(self) -> int:
@@ -54,11 +56,14 @@ class Clip(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """What the declared supervision allows a method to see while it trains."""
+    """What the declared supervision allows a method to see while it trains.
+
+    Boxes are those of one annotator, drawn by (seed, epoch, id), and move with an augmented frame.
+    """
 
     boxes: Tensor | None  # (B, K, 4) float32 xyxy in [0, 1]; absent boxes are NaN
-    box_map: Tensor | None  # (B, h, w) float32 in [0, 1]
-    labels: Tensor | None  # (B, T) int64 class of each segment
+    box_map: Tensor | None  # (B, g, g) float32, 1 where the centre of a cell lies in a box
+    labels: Tensor | None  # (B, T) int64 class of each segment; the last class is background
     has_boxes: Tensor  # (B,) bool
     has_labels: Tensor  # (B,) bool
 

@@ -3,7 +3,8 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from metrics.errors import BenchError
@@ -24,6 +25,15 @@ class IdList(NamedTuple):
     duplicates: int  # rows left out because their id stood above
 
 
+@dataclass(frozen=True)
+class ListIdentity:
+    """Which list it was, as it was published: before any clip was left out."""
+
+    name: str
+    n: int
+    sha256: str  # of its ids, one per line
+
+
 class Leakage(NamedTuple):
     """What a training list shares with a test list."""
 
@@ -32,11 +42,26 @@ class Leakage(NamedTuple):
     rows: frozenset[int]  # training rows of those videos
 
 
+MEDIA = (".jpg", ".png", ".mp4", ".wav", ".mp3", ".flac")  # that lists leave on their ids
+HEADER = "video,audio,label"  # first line of the lists of extended sets, the only one with names
+
+
+def first_column(line: str) -> str:
+    """The first column of a line without the suffix of a frame, video or sound.
+
+    >>> [first_column(line) for line in ("10000130166,202", "2432219254.png ", "a/b/00411.jpg")]
+    ['10000130166', '2432219254', 'a/b/00411']
+    """
+    first = line.partition(",")[0].strip()
+    return str(PurePosixPath(first).with_suffix("")) if first.endswith(MEDIA) else first
+
+
 def read_id_list(path: Path, form: IdForm, *, id_of: Callable[[str], str] = str.strip) -> IdList:
     """Ids of a text file or one-column CSV, one per line.
 
-    Blank lines, either kind of line end, a byte-order mark and a missing last line end are all
-    accepted. A repeated id is kept once and counted.
+    Blank lines, lines that start with ``#``, the header of an extended list, either kind of line
+    end, a byte-order mark and a missing last line end are all accepted. A repeated id is kept once
+    and counted.
 
     Args:
         path: the list file.
@@ -49,7 +74,8 @@ def read_id_list(path: Path, form: IdForm, *, id_of: Callable[[str], str] = str.
     """
     ids: list[str] = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
-        if line.strip():
+        text = line.strip()
+        if text and not text.startswith("#") and not (number == 1 and text == HEADER):
             ids.append(id_of(line))
             check_id(ids[-1], form, f"{path}, line {number}")
     if not ids:

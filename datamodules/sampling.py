@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from metrics.errors import BenchError
 
-ORDER, FRAMES, SOUNDS, FURTHER_CLIPS = 1, 2, 3, 4
+ORDER, FRAMES, SOUNDS, FURTHER_CLIPS, ANNOTATORS = 1, 2, 3, 4, 5
 """What a generator is for, the first number of its seed: no two uses share a stream.
 
 None is 0, because numpy pads short seeds with zeros at the end.
@@ -33,6 +33,7 @@ class Keys(NamedTuple):
     epoch: int
     extra_frame: Rows | None = None
     extra_sound: Rows | None = None
+    source: int | None = None  # which isolated sound of its clip each frame has; None: the mixture
 
 
 class GlobalBatchSampler(Sampler[Keys]):
@@ -88,18 +89,35 @@ class StrideSampler(Sampler[Keys]):
     """Every row of this rank once, in order, without padding; a rank may have none."""
 
     def __init__(
-        self, sound_of: Rows, batch_size: int, *, rank: int = 0, world_size: int = 1
+        self,
+        rows: Rows,
+        sound_of: Rows,
+        batch_size: int,
+        *,
+        source: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.sound_of, self.batch_size = sound_of, batch_size
-        self.rows = np.arange(len(sound_of))[rank::world_size]
+        """Takes its stride of the rows.
+
+        Args:
+            rows: ``(N,)`` rows of the split to go through.
+            sound_of: ``(N,)`` row whose sound each of them has.
+            batch_size: rows of a batch.
+            source: the isolated sound to take in place of the mixture.
+            rank: of this process.
+            world_size: number of processes.
+        """
+        self.batch_size, self.source = batch_size, source
+        self.rows, self.sound_of = rows[rank::world_size], sound_of[rank::world_size]
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Keys]:
         for start in range(0, len(self.rows), self.batch_size):
-            rows = self.rows[start : start + self.batch_size]
-            yield Keys(rows, self.sound_of[rows], 0)
+            part = slice(start, start + self.batch_size)
+            yield Keys(self.rows[part], self.sound_of[part], 0, source=self.source)
 
 
 def swapped_sounds(ids: Sequence[str], categories: Sequence[str | None], seed: int) -> Rows:

@@ -8,10 +8,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.base import ClipData, Split
+from datamodules.base import ClipData, DataConfig, DataReport, Split
 from datamodules.clip import Batch, Clip, Inputs
 from datamodules.sampling import Rows
 from metrics.errors import BenchError
+from metrics.truth import Truth
 
 Built = Callable[..., ClipData]
 THREE_SEGMENTS = Inputs(image_size=8, num_segments=3, sample_rate_hz=100, segment_seconds=0.5)
@@ -262,3 +263,110 @@ def test_rows_of_a_list_keep_ids_videos_and_classes_together():
 
     assert expected == three_clips().rows([2, 0])
     assert len(three_clips().rows(np.array([1]))) == 1
+
+
+class Annotated(ClipData):
+    """Clips with boxes of two annotators, labels of segments and two isolated sounds."""
+
+    def load(self) -> DataReport:
+        ids = ("a", "b", "c", "d")
+        splits = {name: Split(name, ids, ids, (None,) * 4) for name in ("train", "test")}
+        return DataReport(splits, n_expected=4, classes=("dog", "cat"))
+
+    def truth(self) -> tuple[Truth, ...]:
+        return ()
+
+    def frames(self, split: str, row: int) -> torch.Tensor:
+        return torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+
+    def waveform(self, split: str, row: int) -> torch.Tensor:
+        return torch.full((2, 4), 0.5)
+
+    def boxes(self, split: str, row: int) -> tuple[np.ndarray, ...]:
+        if row == 3:
+            return ()
+        left = np.array([[0.0, 0.0, 0.5, 1.0]])
+        return (left, np.array([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]))
+
+    def labels(self, split: str, row: int) -> np.ndarray | None:
+        return (None, np.array([2, 1]), np.array([0, 2]), np.array([2, 2]))[row]
+
+    def num_sources(self, split: str, row: int) -> int:
+        return (2, 1, 2, 0)[row]
+
+    def source_waveform(self, split: str, row: int, source: int) -> torch.Tensor:
+        return torch.full((2, 4), float(10 * row + source))
+
+
+def annotated(**inputs: object) -> Annotated:
+    asked = Inputs(image_size=8, num_segments=2, sample_rate_hz=4, segment_seconds=1.0, **inputs)
+    return Annotated(DataConfig(batch_size=4), asked, seed=0)
+
+
+def by_row(batch: Batch, values: torch.Tensor) -> list[object]:
+    return values[batch.clip.index.argsort()].tolist()
+
+
+def test_labels_of_segments_come_where_they_are_asked_for():
+    (batch,) = annotated(labels="segment").train_dataloader()
+
+    assert batch.annotation is not None
+    assert batch.annotation.labels is not None
+    assert by_row(batch, batch.annotation.has_labels) == [False, True, True, True]
+    assert by_row(batch, batch.annotation.labels) == [[-1, -1], [2, 1], [0, 2], [2, 2]]
+    assert batch.annotation.boxes is None
+
+
+def test_weak_labels_say_the_event_of_the_clip_in_every_segment():
+    (batch,) = annotated(labels="clip").train_dataloader()
+
+    assert batch.annotation is not None
+    assert batch.annotation.labels is not None
+    assert by_row(batch, batch.annotation.labels)[1:] == [[1, 1], [0, 0], [2, 2]]
+
+
+def test_boxes_of_a_clip_are_padded_with_nan_and_drawn_on_the_grid():
+    (batch,) = annotated(box_map_size=4).train_dataloader()
+
+    assert batch.annotation is not None
+    assert batch.annotation.boxes is not None
+    assert batch.annotation.box_map is not None
+    assert by_row(batch, batch.annotation.has_boxes) == [True, True, True, False]
+    present = (~batch.annotation.boxes.isnan().any(-1)).sum(1)
+    shares = batch.annotation.box_map.mean((1, 2))
+    assert set(zip(present.tolist(), shares.tolist(), strict=True)) <= {(0, 0), (1, 0.5), (2, 1)}
+    assert by_row(batch, present)[3] == 0
+
+
+def test_which_annotator_is_seen_is_a_function_of_seed_epoch_and_id():
+    def seen(batch_size: int) -> list[list[object]]:
+        data = annotated(box_map_size=4)
+        data.config.batch_size = batch_size
+        loader, epochs = data.train_dataloader(), []
+        for epoch in range(6):
+            loader.sampler.set_epoch(epoch)
+            found: dict[int, float] = {}
+            for batch in loader:
+                shares = batch.annotation.box_map.mean((1, 2)).tolist()
+                found |= dict(zip(batch.clip.index.tolist(), shares, strict=True))
+            epochs.append([found[row] for row in range(3)])
+        return epochs
+
+    assert seen(4) == seen(2)
+    assert {share for epoch in seen(4) for share in epoch} == {0.5, 1.0}
+
+
+def test_isolated_sounds_come_in_loaders_of_their_own_after_the_two_mixtures():
+    own, swapped, first, second = annotated().test_dataloader()
+
+    found = [[(batch.clip.index.tolist(), batch.clip.waveform[:, 0, 0].tolist()) for batch in each]
+             for each in (first, second)]  # fmt: skip
+
+    assert found == [[([0, 1, 2], [0.0, 10.0, 20.0])], [([0, 2], [1.0, 21.0])]]
+    assert [len(list(own)), len(list(swapped))] == [1, 1]
+
+
+def test_no_test_clip_shows_its_annotation():
+    loaders = annotated(labels="segment", box_map_size=4).test_dataloader()
+
+    assert all(batch.annotation is None for loader in loaders for batch in loader)
