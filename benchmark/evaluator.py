@@ -13,30 +13,38 @@ from torch import Tensor
 from datamodules.clip import Batch, Localization
 from methods.global_norm import world_size
 
-OWN_SOUND, SWAPPED_SOUND = 0, 1  # order of ClipData.test_dataloader
+OWN_SOUND, SWAPPED_SOUND, FIRST_SOURCE = 0, 1, 2  # order of ClipData.test_dataloader
+AXES = {"heatmap": 2, "confidence": 0, "boxes": 2, "box_scores": 1, "segment_logits": 2}
+"""What is kept of a ``Localization``, with the number of axes that it has for one clip."""
 
 
 class Answers(NamedTuple):
-    """A method's answers on one test loader, by row of the test split."""
+    """A method's answers on one test loader, by row of the test split; see ``Localization``."""
 
     rows: NDArray[np.int64]  # (N,) ascending
     heatmap: NDArray[np.float32]  # (N, h, w)
     confidence: NDArray[np.float32]  # (N,)
+    boxes: NDArray[np.float32] | None = None  # (N, K, 4)
+    box_scores: NDArray[np.float32] | None = None  # (N, K)
+    segment_logits: NDArray[np.float32] | None = None  # (N, T, C)
+
+
+class SourceMaps(NamedTuple):
+    """The maps of each isolated sound of the clips of a test split."""
+
+    heatmap: NDArray[np.float32]  # (N, S, h, w), zeros beyond a clip's own sources
+    counts: NDArray[np.int64]  # (N,) sources of each clip
 
 
 class AnswerCollector(Callback):
-    """Keeps the raw maps of both test loaders; ``answers`` joins those of all processes."""
+    """Keeps what is answered on every test loader; ``answers`` joins that of all processes."""
 
     def __init__(self) -> None:
-        self.kept: dict[int, dict[int, tuple[Tensor, Tensor]]] = {}
-        self._forget()
+        self.kept: dict[int, dict[int, dict[str, Tensor]]] = {}
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forgets an earlier test; Lightning skips it on a rank without rows."""
-        self._forget()
-
-    def _forget(self) -> None:
-        self.kept = {OWN_SOUND: {}, SWAPPED_SOUND: {}}
+        self.kept = {}
 
     def on_test_batch_end(
         self,
@@ -47,15 +55,16 @@ class AnswerCollector(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keeps each row's map and confidence."""
+        """Keeps each row's answer."""
         answer: Localization = outputs
-        heatmaps = answer.heatmap.detach().float().cpu()
-        confidences = answer.confidence.detach().float().cpu()
-        kept = self.kept[dataloader_idx]
-        for row, heatmap, confidence in zip(
-            batch.clip.index.tolist(), heatmaps, confidences, strict=True
-        ):
-            kept[row] = (heatmap, confidence)
+        values = {
+            name: value.detach().float().cpu()
+            for name in AXES
+            if (value := getattr(answer, name)) is not None
+        }
+        kept = self.kept.setdefault(dataloader_idx, {})
+        for place, row in enumerate(batch.clip.index.tolist()):
+            kept[row] = {name: value[place] for name, value in values.items()}
 
     def answers(self, loader: int, num_rows: int) -> Answers:
         """The answers of all processes, the same on each of them; every rank must call it.
@@ -63,37 +72,68 @@ class AnswerCollector(Callback):
         A row that two processes answered (a padding sampler repeats rows) counts once.
 
         Args:
-            loader: ``OWN_SOUND`` or ``SWAPPED_SOUND``.
+            loader: ``OWN_SOUND``, ``SWAPPED_SOUND`` or ``FIRST_SOURCE`` plus a source's number.
             num_rows: rows of the test split.
         """
-        kept = self.kept[loader]
-        height, width = _largest_shape([tuple(kept[row][0].shape) for row in kept])
-        heatmap = torch.zeros(num_rows, height, width)
-        confidence = torch.zeros(num_rows)
+        kept = self.kept.get(loader, {})
         seen = torch.zeros(num_rows)
-        for row, (one_map, one_confidence) in kept.items():
-            heatmap[row], confidence[row], seen[row] = one_map, one_confidence, 1
+        seen[list(kept)] = 1
         if world_size() > 1:
-            for table in (heatmap, confidence, seen):
-                _sum_in_place(table)
+            _sum_in_place(seen)
         rows = torch.nonzero(seen).squeeze(1)
-        times = seen[rows]
-        return Answers(
-            rows.numpy(),
-            (heatmap[rows] / times[:, None, None]).numpy(),
-            (confidence[rows] / times).numpy(),
-        )
+        values = {
+            name: _joined({row: one[name] for row, one in kept.items() if name in one},
+                          axes, rows, seen)
+            for name, axes in AXES.items()
+        }  # fmt: skip
+        if values["heatmap"] is None:  # nobody had a row
+            return Answers(rows.numpy(), np.zeros((0, 0, 0), np.float32), np.zeros(0, np.float32))
+        return Answers(rows.numpy(), **values)  # type: ignore[arg-type]
+
+    def source_maps(self, num_sources: int, num_rows: int) -> SourceMaps | None:
+        """The maps of the isolated sounds, for the rows of ``OWN_SOUND``; None without any.
+
+        Every rank must call it.
+
+        Args:
+            num_sources: loaders of isolated sounds.
+            num_rows: rows of the test split.
+        """
+        found = [self.answers(FIRST_SOURCE + each, num_rows) for each in range(num_sources)]
+        if not any(len(each.rows) for each in found):
+            return None
+        shape = next(each.heatmap.shape[1:] for each in found if len(each.rows))
+        maps = np.zeros((num_rows, num_sources, *shape), np.float32)
+        counts = np.zeros(num_rows, np.int64)
+        for source, each in enumerate(found):
+            maps[each.rows, source] = each.heatmap
+            counts[each.rows] += 1
+        return SourceMaps(maps, counts)
 
 
-def _largest_shape(shapes: list[tuple[int, ...]]) -> tuple[int, int]:
-    """Size of the maps, agreed on by all processes: one without rows knows none."""
-    largest = torch.tensor(max(shapes, default=(0, 0)))
+def _joined(
+    kept: dict[int, Tensor], axes: int, rows: Tensor, seen: Tensor
+) -> NDArray[np.float32] | None:
+    """One field of all processes for the rows that were seen; None where no process has it."""
+    shape = _agreed_shape([tuple(value.shape) for value in kept.values()], axes)
+    if shape is None:
+        return None
+    table = torch.zeros(len(seen), *shape)
+    for row, value in kept.items():
+        table[row] = value
     if world_size() > 1:
-        device = _device()
-        largest = largest.to(device)
+        _sum_in_place(table)
+    return (table[rows] / seen[rows].reshape(-1, *[1] * axes)).numpy()
+
+
+def _agreed_shape(shapes: list[tuple[int, ...]], axes: int) -> tuple[int, ...] | None:
+    """Shape of a field, agreed on by all processes: one without rows knows none."""
+    largest = torch.tensor(max(((1, *shape) for shape in shapes), default=(0,) * (1 + axes)))
+    if world_size() > 1:
+        largest = largest.to(_device())
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
-    height, width = largest.tolist()
-    return height, width
+    is_known, *shape = largest.tolist()
+    return tuple(shape) if is_known else None
 
 
 def _sum_in_place(table: Tensor) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.id_lists import ListIdentity
 from metrics.errors import BenchError
 
 SCHEMA = 1
@@ -176,6 +177,7 @@ class Record:
     comparisons: dict[str, dict[str, Difference]]
     protocols: dict[str, ProtocolFigures]
     scores_sha256: str
+    lists: dict[str, ListIdentity] = field(default_factory=dict)  # by use, as published
 
     @classmethod
     def from_dict(cls, content: Mapping[str, object]) -> "Record":

@@ -16,7 +16,13 @@ from omegaconf import OmegaConf
 import benchmark
 from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
-from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
+from benchmark.evaluator import (
+    OWN_SOUND,
+    SWAPPED_SOUND,
+    AnswerCollector,
+    Answers,
+    SourceMaps,
+)
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors, truth_hash
 from benchmark.predictions import write_predictions
 from benchmark.records import (
@@ -184,6 +190,7 @@ class Tested:
     own: Answers | None  # None for a floor, which is stored as a rule
     other: Answers | None
     seconds: float
+    sources: SourceMaps | None = None  # of isolated sounds, where the data have them
 
 
 def _floor_result(method: Floor, data: ClipData) -> Tested:
@@ -204,9 +211,11 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     test = data.report.splits["test"]
     own = collector.answers(OWN_SOUND, len(test))
     other = collector.answers(SWAPPED_SOUND, len(test))
+    num_sources = max((data.num_sources("test", row) for row in range(len(test))), default=0)
+    sources = collector.source_maps(num_sources, len(test))
     truth = data.truth()
     map_range = method.card.map_range
-    answers = _predictions(own, test.ids, map_range)
+    answers = _predictions(own, test.ids, map_range, sources)
     scores = {protocol: score(answers, truth, protocol) for protocol in RECORDED}
     swapped = score(
         _predictions(other, test.ids, map_range),
@@ -214,16 +223,22 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
         PROTOCOL,
         thresholds=scores[PROTOCOL].thresholds,
     )
-    return Tested(scores, swapped, own, other, time.monotonic() - started)
+    return Tested(scores, swapped, own, other, time.monotonic() - started, sources)
 
 
 def _predictions(
-    answers: Answers, test_ids: Sequence[str], map_range: tuple[float, float] | None
+    answers: Answers,
+    test_ids: Sequence[str],
+    map_range: tuple[float, float] | None,
+    sources: SourceMaps | None = None,
 ) -> Predictions:
     return Predictions(
         [test_ids[row] for row in answers.rows],
         heatmap=answers.heatmap,
         confidence=answers.confidence,
+        segment_logits=answers.segment_logits,
+        source_heatmap=None if sources is None else sources.heatmap[answers.rows],
+        source_count=None if sources is None else sources.counts[answers.rows],
         map_range=map_range,
     )
 
@@ -261,6 +276,7 @@ def _record(
             name: SplitIdentity(split.name, len(split), split.sha256)
             for name, split in report.splits.items()
         },
+        lists=dict(report.lists),
         n=scores.n,
         n_expected=report.n_expected,
         missing=report.missing,
@@ -396,12 +412,18 @@ def _write_results(
         write_atomically(folder / "predictions.json", (json.dumps(rule) + "\n").encode())
         return digest
     ids = data.report.splits["test"].ids
-    for name, answers in (("predictions", tested.own), ("predictions_swap", tested.other)):
+    stored = (("predictions", tested.own, tested.sources), ("predictions_swap", tested.other, None))
+    for name, answers, sources in stored:
         write_predictions(
             folder / f"{name}.npz",
             [ids[row] for row in answers.rows],
             answers.heatmap,
             confidence=answers.confidence,
+            boxes=answers.boxes,
+            box_scores=answers.box_scores,
+            segment_logits=answers.segment_logits,
+            source_heatmap=None if sources is None else sources.heatmap[answers.rows],
+            source_count=None if sources is None else sources.counts[answers.rows],
         )
     _draw(folder, data, tested.own, scores, truth)
     return digest

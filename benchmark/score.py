@@ -183,7 +183,8 @@ def find_truth(place: Place, record: Record | None) -> Expected:
     found = _read_truth(place, own) if place.data in READERS else _own_truth(place, own)
     if record is not None:
         _warn_of_other_list(record, found)
-    return Expected(*found, only=place.test_list is not None)
+    only = place.test_list is not None
+    return Expected(found.name, found.truth, found.notes, only)
 
 
 def _read_truth(place: Place, record: Record | None) -> GroundTruth:

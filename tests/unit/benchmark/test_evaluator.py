@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.evaluator import OWN_SOUND, SWAPPED_SOUND, AnswerCollector, Answers
+from benchmark.evaluator import (
+    FIRST_SOURCE,
+    OWN_SOUND,
+    SWAPPED_SOUND,
+    AnswerCollector,
+    Answers,
+)
 from datamodules.clip import Batch, Clip, Localization
 
 NUM_ROWS = 7
@@ -123,3 +129,50 @@ def test_maps_are_kept_without_their_gradient_and_in_single_precision():
     collector.on_test_batch_end(None, None, answer, batch, 0, OWN_SOUND)
 
     assert collector.answers(OWN_SOUND, NUM_ROWS).heatmap.dtype == np.float32
+
+
+def with_sources() -> AnswerCollector:
+    """Own sounds of seven rows, and isolated sounds of rows 1 and 4, the second source of 4."""
+    collector = collected([list(range(NUM_ROWS))], [])
+    for source, rows in ((0, [1, 4]), (1, [4])):
+        batch, answer = answer_for(rows)
+        answer = answer._replace(heatmap=answer.heatmap + 100 * (source + 1))
+        collector.on_test_batch_end(None, None, answer, batch, 0, FIRST_SOURCE + source)
+    return collector
+
+
+def test_maps_of_isolated_sounds_stand_beside_each_other():
+    maps = with_sources().source_maps(2, NUM_ROWS)
+
+    assert maps is not None
+    assert maps.counts.tolist() == [0, 1, 0, 0, 2, 0, 0]
+    assert maps.heatmap.shape == (NUM_ROWS, 2, 2, 3)
+    assert maps.heatmap[4, :, 0, 0].tolist() == pytest.approx([100 + 5 / 3, 200 + 5 / 3])
+    assert not maps.heatmap[1, 1].any()
+
+
+def test_data_without_isolated_sounds_have_no_maps_of_them():
+    assert collected([[0]], []).source_maps(0, NUM_ROWS) is None
+
+
+def further_answers_of_one_of_two_ranks() -> list[Answers]:
+    """Boxes and logits of a rank with rows, and of one without any; called by the test below."""
+    collector = collected([], [])
+    if torch.distributed.get_rank() == 0:
+        batch, answer = answer_for([2, 0])
+        boxes = torch.tensor([[[0.0, 0, 1, 1], [torch.nan] * 4]]).expand(2, 2, 4)
+        logits = torch.arange(12.0).view(2, 2, 3)
+        answer = answer._replace(boxes=boxes, segment_logits=logits)
+        collector.on_test_batch_end(None, None, answer, batch, 0, OWN_SOUND)
+    return [collector.answers(OWN_SOUND, NUM_ROWS)]
+
+
+def test_boxes_and_logits_reach_a_process_without_rows(
+    on_two_processes: Callable[..., list[Any]],
+):
+    for (found,) in on_two_processes(further_answers_of_one_of_two_ranks):
+        assert found.rows.tolist() == [0, 2]
+        assert found.boxes[:, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1]]
+        assert np.isnan(found.boxes[:, 1]).all()
+        assert found.segment_logits[:, 1, 2].tolist() == [11, 5]
+        assert found.box_scores is None
