@@ -6,4 +6,17 @@ DATASETS: dict[str, tuple[str, str]] = {
         "procedural clips with exact truth, generated on this machine",
     ),
     "vggss": ("datamodules.vggss:VggSs", "VGG-SS: 5,158 annotated VGG-Sound clips"),
+    "vggss_extended": (
+        "datamodules.vggss_extended:VggSsExtended",
+        "VGG-SS and 5,158 frames with a sound that is not of them",
+    ),
+    "flickr": (
+        "datamodules.flickr:Flickr",
+        "Flickr-SoundNet: 249 or 250 test pairs, three annotators",
+    ),
+    "flickr_extended": (
+        "datamodules.flickr_extended:FlickrExtended",
+        "Flickr-SoundNet and 250 frames with a sound that is not of them",
+    ),
+    "is3": ("datamodules.is3:Is3", "IS3: two sounds on each of 3,240 composed frames"),
 }

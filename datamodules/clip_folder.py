@@ -1,4 +1,4 @@
-"""A data root of flat ``frames/`` and ``audio/`` folders: what is there and what can be read."""
+"""A data root: which frames and sounds are there, and which of them can be read."""
 
 import hashlib
 import json
@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from datamodules.cache import cache_dir
+from datamodules.layouts import IMAGES, Layout, RootFiles
 from datamodules.media import frame_defect, sound_defect
 from datamodules.progress import progress_bar
 from metrics.errors import BenchError
 
-FRAME_SUFFIXES = (".png", ".jpeg", ".jpg")  # the last one wins where a clip has several
 MINIATURE_MARK = "MINIATURE"  # a file of this name says that the clips are made up
 CHECK_VERSION = 2  # raise it when ``media`` judges files differently
 logger = logging.getLogger(__name__)
@@ -24,56 +24,96 @@ Verdict = tuple[int, int, str | None]
 
 
 class ClipFolder:
-    """The clips under ``<root>/frames/<id>.jpg|png`` and ``<root>/audio/<id>.wav``."""
+    """The frames and sounds of a data root, in whichever of the known layouts it has them."""
 
-    def __init__(self, root: Path, command: str) -> None:
-        """Lists both folders.
+    def __init__(self, root: Path, layouts: Sequence[Layout], command: str) -> None:
+        """Looks for the folders of each layout; a root may have several.
 
         Args:
             root: the data root, ``data.root``.
+            layouts: folder trees of this data set.
             command: the command that makes a root of this layout, for messages.
 
         Raises:
-            BenchError: the root or one of its two folders is missing.
+            BenchError: the root is missing, or has the folders of no layout.
         """
-        self.root = root
-        for folder in (root, root / "frames", root / "audio"):
-            if not folder.is_dir():
-                raise BenchError(
-                    f"{folder} is not a folder; set data.root to a folder that holds frames/ and "
-                    f"audio/, or make a miniature with: {command}"
-                )
-        names = os.listdir(root / "frames")
-        self._frames = {
-            name.removesuffix(suffix): name
-            for suffix in FRAME_SUFFIXES
-            for name in names
-            if name.endswith(suffix)
-        }
-        sounds = os.listdir(root / "audio")
-        self._sounds = {name.removesuffix(".wav") for name in sounds if name.endswith(".wav")}
+        self.root, self._files = root, RootFiles(root)
+        if not root.is_dir():
+            raise BenchError(
+                f"{root} is not a folder; set data.root to the folder of the data, or make a "
+                f"miniature with: {command}"
+            )
+        self.layouts = [
+            layout
+            for layout in layouts
+            if self._files.has_folders(layout.frames) and self._files.has_folders(layout.sounds)
+        ]
+        if not self.layouts:
+            raise BenchError(
+                f"{self._missing_folder(layouts)} is not a folder; set data.root to a folder that "
+                f"holds {layouts[0].frames[0]} and {layouts[0].sounds[0]}, or make a miniature "
+                f"with: {command}"
+            )
 
-    def __contains__(self, clip_id: str) -> bool:
-        return clip_id in self._frames and clip_id in self._sounds
+    def _missing_folder(self, layouts: Sequence[Layout]) -> Path:
+        """The folder that the layout which is there in half lacks, or the first one's frames."""
+        for layout in layouts:
+            for there, absent in ((layout.frames, layout.sounds), (layout.sounds, layout.frames)):
+                if self._files.has_folders(there):
+                    return self.root / Path(absent[0]).parts[0]
+        return self.root / Path(layouts[0].frames[0]).parts[0]
 
-    def frame(self, clip_id: str) -> Path:
-        """The frame of a clip that is here."""
-        return self.root / "frames" / self._frames[clip_id]
+    def frame(self, clip_id: str) -> Path | None:
+        """The frame of a clip, or None where it is not here."""
+        return self._path(self._frame(clip_id))
 
-    def sound(self, clip_id: str) -> Path:
-        """The sound of a clip that is here."""
-        return self.root / "audio" / f"{clip_id}.wav"
+    def sound(self, clip_id: str) -> Path | None:
+        """The sound of a clip, or None where it is not here."""
+        return self._path(self._sound(clip_id))
 
-    def defects(self, clip_ids: Iterable[str]) -> dict[str, str]:
-        """Reason for each of the given clips that cannot be read; both files are tried."""
-        owner = {}
-        for clip_id in clip_ids:
-            owner[f"frames/{self._frames[clip_id]}"] = clip_id
-            owner[f"audio/{clip_id}.wav"] = clip_id
-        defects: dict[str, str] = {}
-        for name, reason in file_defects(self.root, list(owner)).items():
-            defects.setdefault(owner[name], f"{name}: {reason}")
-        return defects
+    def ids(self) -> tuple[str, ...]:
+        """Every clip with a frame and a sound, in the order of the names; as the tree spells it."""
+        found: dict[str, None] = {}
+        for layout in self.layouts:
+            for template in layout.frames:
+                found |= dict.fromkeys(self._files.keys(template))
+        return tuple(sorted(each for each in found if self._sound(each) is not None))
+
+    def defects(self, clips: Iterable[tuple[str, str]], *, verify: bool = True) -> dict[int, str]:
+        """Why clips cannot be used: their place in ``clips`` and the reason.
+
+        Args:
+            clips: ids of the frame and of the sound of each clip; both are here.
+            verify: decode the files; without it, only links out of the root are found.
+        """
+        reasons: dict[int, str] = {}
+        owners: dict[str, list[int]] = {}
+        for place, (frame_id, sound_id) in enumerate(clips):
+            for name in (self._frame(frame_id), self._sound(sound_id)):
+                assert name is not None
+                if self._files.leads_out(name):
+                    reasons.setdefault(place, f"{name}: a link that leads out of the data root")
+                else:
+                    owners.setdefault(name, []).append(place)
+        for name, reason in (file_defects(self.root, list(owners)) if verify else {}).items():
+            for place in owners[name]:
+                reasons.setdefault(place, f"{name}: {reason}")
+        return reasons
+
+    def _frame(self, clip_id: str) -> str | None:
+        return self._first((layout.frames, layout.key(clip_id)) for layout in self.layouts)
+
+    def _sound(self, clip_id: str) -> str | None:
+        return self._first((layout.sounds, layout.key(clip_id)) for layout in self.layouts)
+
+    def _first(self, places: Iterable[tuple[tuple[str, ...], str]]) -> str | None:
+        found = (
+            self._files.find(template, key) for templates, key in places for template in templates
+        )
+        return next((name for name in found if name is not None), None)
+
+    def _path(self, name: str | None) -> Path | None:
+        return None if name is None else self.root / name
 
 
 def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
@@ -84,7 +124,7 @@ def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
 
     Args:
         root: the data root; its hash names the file of verdicts.
-        names: paths below the root, of WAV files or of images with any other suffix.
+        names: paths below the root, of images by their suffix or else of sounds.
     """
     digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
     store = cache_dir() / "verified" / f"{digest}.json"
@@ -113,7 +153,7 @@ def _checked(files: Sequence[Path]) -> Iterable[str | None]:
 
 
 def _defect(path: Path) -> str | None:
-    return sound_defect(path) if path.suffix == ".wav" else frame_defect(path)
+    return frame_defect(path) if path.suffix in IMAGES else sound_defect(path)
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -20,14 +20,14 @@ HEADER = ["video", "audio", "label"]
 LABEL = "non-sounding"  # the only one that the lists have and that SLAVC takes
 
 
-def frame_and_sound(negative_id: str) -> tuple[str, str]:
-    """Ids of the clips that the frame and the sound of a negative come from.
+def frame_and_sound(sample_id: str) -> tuple[str, str]:
+    """Ids of the clips that the frame and the sound of a sample come from.
 
-    >>> frame_and_sound("10000130166+10437048305")
-    ('10000130166', '10437048305')
+    >>> frame_and_sound("10000130166+10437048305"), frame_and_sound("10000130166")
+    (('10000130166', '10437048305'), ('10000130166', '10000130166'))
     """
-    frame, _, sound = negative_id.partition(JOINT)
-    return frame, sound
+    frame, _, sound = sample_id.partition(JOINT)
+    return frame, sound or frame
 
 
 def read_negatives(path: Path, form: IdForm) -> tuple[Truth, ...]:

@@ -4,13 +4,13 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from datamodules.annotation_files import REMEDY, Annotated
-from datamodules.id_lists import IdForm, check_id
+from datamodules.id_lists import IdForm, check_id, first_column
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -31,6 +31,17 @@ class _Box(NamedTuple):
 
 
 Boxes = tuple[_Box, ...]
+
+
+def flickr_id(line: str) -> str:
+    """The number in a line of a list: alone, with further columns, or as the path of a file.
+
+    >>> lines = ("10000130166,202", "videos/0/0/0/2615133000.mp4", "2432219254.png", "../1.mp4")
+    >>> [flickr_id(line) for line in lines]
+    ['10000130166', '2615133000', '2432219254', '../1']
+    """
+    name = first_column(line)
+    return name if ".." in name else PurePosixPath(name).name
 
 
 def read_flickr(folder: Path, ids: Sequence[str] | None = None) -> Annotated:

@@ -5,7 +5,7 @@ This is all that scoring needs, so no data set is built and torch is not importe
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,24 +13,46 @@ import numpy as np
 
 from datamodules.annotation_files import Annotated
 from datamodules.extended import JOINT, negative_notes, read_negatives
-from datamodules.flickr_annotations import FLICKR_ID, read_flickr
-from datamodules.id_lists import IdForm, IdList, check_id, find_list, read_id_list
+from datamodules.flickr_annotations import FLICKR_ID, flickr_id, read_flickr
+from datamodules.id_lists import (
+    IdForm,
+    IdList,
+    check_id,
+    find_list,
+    first_column,
+    read_id_list,
+)
 from datamodules.is3_annotations import IS3_ID, is3_sample, read_is3
 from datamodules.masks import mask_files, read_mask
 from datamodules.music_annotations import MUSIC_ID, read_music
-from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss
+from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss, vggsound_id
 from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
 
-MEDIA = (".jpg", ".png", ".mp4", ".wav")  # suffixes that published lists leave on their ids
-
 
 class GroundTruth(NamedTuple):
-    """Truth of a whole test list, its name, and what is to be told of it."""
+    """Truth of a whole test list, and what is to be told of it.
+
+    ``name`` is the data set, or the list that was chosen; ``list_name`` always that of the list.
+    """
 
     name: str
     truth: tuple[Truth, ...]
     notes: tuple[str, ...]
+    list_name: str = ""
+
+
+class Words(NamedTuple):
+    """What a user writes to say where things are; for messages."""
+
+    root: str
+    annotations: str
+    test_list: str
+    list_setting: str  # without a value
+
+
+OPTIONS = Words("--root DIR", "--annotations FILE", "--list FILE", "--list")
+SETTINGS = Words("data.root=DIR", "data.annotations=FILE", "data.test_list=FILE", "data.test_list")
 
 
 class Reader(NamedTuple):
@@ -44,6 +66,8 @@ class Reader(NamedTuple):
         test_list: usual file of the test ids, taken where it is found; None where all are tested.
         negatives: file of the negatives of an extended set.
         sample: what an id alone says of a sample.
+        lists: short names of published lists, of training clips too, and the stems of their files.
+        spell: the id in a line of a list, which may be a path, have a suffix or further columns.
     """
 
     form: IdForm
@@ -53,11 +77,38 @@ class Reader(NamedTuple):
     test_list: str | None = None
     negatives: str | None = None
     sample: Callable[[str], Truth] = lambda sample_id: Truth(sample_id, ())
+    lists: Mapping[str, str] = MappingProxyType({})
+    spell: Callable[[str], str] = first_column
 
 
-_VGGSS = Reader(VGGSS_ID, ("vggss.json",), lambda path, ids: Annotated(read_vggss(path)))
+_VGGSS = Reader(
+    VGGSS_ID,
+    ("vggss.json",),
+    lambda path, ids: Annotated(read_vggss(path)),
+    lists={
+        "10k": "vggss_10k",
+        "144k": "vggss_144k",
+        "heard": "vggss_heard",
+        "test": "vggss_test",
+        "heard_test": "vggss_heard_test",
+        "unheard_test": "vggss_unheard_test",
+    },
+    spell=vggsound_id,
+)
 _FLICKR = Reader(
-    FLICKR_ID, ("Annotations",), read_flickr, is_folder=True, test_list="flickr_test.csv"
+    FLICKR_ID,
+    ("Annotations", "anno"),
+    read_flickr,
+    is_folder=True,
+    test_list="flickr_test.csv",
+    lists={
+        "10k": "flickr_10k",
+        "144k": "flickr_144k",
+        "249": "flickr_test",
+        "250": "flickr_test_plus_silent",
+        "250_original": "ssl_test_list",
+    },
+    spell=flickr_id,
 )
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
@@ -83,6 +134,7 @@ def ground_truth(
     root: Path | None = None,
     annotations: Path | None = None,
     test_list: Path | None = None,
+    words: Words = OPTIONS,
 ) -> GroundTruth:
     """Boxes or masks of a test list, from the files that people have.
 
@@ -92,8 +144,10 @@ def ground_truth(
         annotations: file or folder to read instead. A folder without the usual file in it that
             holds PNG files is one of masks, whatever the data set.
         test_list: file of the ids to keep, in its order; the first column counts, and the suffix
-            of a frame, video or sound is dropped. Without it, all that is annotated, and for
-            Flickr what ``flickr_test.csv`` lists where that is found.
+            of a frame, video or sound is dropped. A bare name is sought in the root, and may be
+            one of ``Reader.lists``. Without it, all that is annotated, and for Flickr what
+            ``flickr_test.csv`` lists where that is found.
+        words: of messages.
 
     Returns:
         Truth of the list; the negatives of an extended set follow its positives.
@@ -107,27 +161,43 @@ def ground_truth(
         None if path is None else path.expanduser() for path in (root, annotations, test_list)
     )
     if root is not None and not root.is_dir():
-        raise BenchError(f"{root} is not a folder; give --root DIR")
-    place = _annotations(data, reader, root, annotations)
+        raise BenchError(f"{root} is not a folder; give {words.root}")
+    place = _annotations(data, reader, root, annotations, words)
     masks = mask_files(place) if place == annotations and place.is_dir() else {}
-    listed = _listed(reader, root, place, test_list, usual=not masks)
+    listed = _listed(reader, root, place, test_list, words, usual=not masks)
     wanted = None if listed is None else [each for each in listed.ids if JOINT not in each]
     if masks:
         positives = _masked(masks, wanted, reader, root, place)
     elif place.is_dir() != reader.is_folder:
         raise BenchError(
             f"{place} holds neither {' nor '.join(reader.names)} nor <id>.png masks; "
-            "give --annotations FILE"
+            f"give {words.annotations}"
         )
     else:
         positives = reader.read(place, wanted)
-    negatives = _negatives(reader, root, place)
+    negatives = _negatives(reader, root, place, words)
     truth = (*positives.truth, *negatives)
     if listed is not None:
         ids = listed.ids if test_list else (*listed.ids, *(each.id for each in negatives))
-        truth = _chosen(truth, ids, listed.path, place)
+        truth = _chosen(truth, ids, listed.path, place, words)
     notes = (*_list_notes(reader, listed, masks), *positives.notes, *_truth_notes(truth, positives))
-    return GroundTruth(data if test_list is None else test_list.stem, truth, notes)
+    list_name = place.stem if listed is None else listed.path.stem
+    return GroundTruth(data if test_list is None else test_list.stem, truth, notes, list_name)
+
+
+def find_named_list(root: Path, data: str, name: str, setting: str) -> Path:
+    """The list file that a user names: a short name, a file of the root, or any path.
+
+    Raises:
+        BenchError: no such file; the message names the setting, the paths that were tried and the
+            short names.
+    """
+    lists = READERS[data].lists
+    try:
+        return find_list(root, lists.get(name, name), setting)
+    except BenchError as error:
+        known = f"; short names are {', '.join(lists)}" if lists else ""
+        raise BenchError(f"{error}{known}") from error
 
 
 def _reader(data: str) -> Reader:
@@ -139,23 +209,26 @@ def _reader(data: str) -> Reader:
     return READERS[data]
 
 
-def _annotations(data: str, reader: Reader, root: Path | None, given: Path | None) -> Path:
+def _annotations(
+    data: str, reader: Reader, root: Path | None, given: Path | None, words: Words
+) -> Path:
     """The usual file or folder of annotations, or what was given."""
     if given is not None and not given.is_dir():
         if not given.is_file():
-            raise BenchError(f"{given} does not exist; give --annotations FILE or DIR")
+            raise BenchError(f"{given} does not exist; give {words.annotations} or DIR")
         if reader.is_folder:
-            raise BenchError(f"{given} is a file; --data {data} needs --annotations DIR")
+            folder = words.annotations.replace("FILE", "DIR")
+            raise BenchError(f"{given} is a file; --data {data} needs {folder}")
         return given
     found = _usual(reader, _folders(root, None) if given is None else [given])
     if found is not None:
         return found
     if given is not None:
         return given
-    where = "no --root DIR is given" if root is None else f"{root} holds none"
+    where = f"no {words.root} is given" if root is None else f"{root} holds none"
     raise BenchError(
         f"--data {data} is scored against {' or '.join(reader.names)}, and {where}; "
-        "give --annotations FILE or DIR"
+        f"give {words.annotations} or DIR"
     )
 
 
@@ -173,7 +246,13 @@ def _folders(root: Path | None, place: Path | None) -> list[Path]:
 
 
 def _listed(
-    reader: Reader, root: Path | None, place: Path, given: Path | None, *, usual: bool
+    reader: Reader,
+    root: Path | None,
+    place: Path,
+    given: Path | None,
+    words: Words,
+    *,
+    usual: bool,
 ) -> IdList | None:
     """The ids to keep: those of the given list, else of the usual one where there is any."""
     form = reader.form
@@ -181,23 +260,14 @@ def _listed(
         if reader.negatives is not None:
             pair = re.compile(rf"({form.pattern.pattern})(\+({form.pattern.pattern}))?")
             form = IdForm(pair, f"{form.words}, or two of them joined by {JOINT}")
-        path = given if given.is_file() else find_list(root or Path(), str(given), "--list")
-        return read_id_list(path, form, id_of=_listed_id)
+        name = reader.lists.get(str(given), str(given))
+        path = given if given.is_file() else find_list(root or Path(), name, words.list_setting)
+        return read_id_list(path, form, id_of=reader.spell)
     if not usual or reader.test_list is None:
         return None
     paths = [folder / reader.test_list for folder in _folders(root, place)]
     found = next((path for path in paths if path.is_file()), None)
-    return None if found is None else read_id_list(found, form, id_of=_listed_id)
-
-
-def _listed_id(line: str) -> str:
-    """The first column of a list without the suffix of a frame, video or sound.
-
-    >>> [_listed_id(line) for line in ("10000130166,202", "2432219254.png ", "a/b/00411.jpg")]
-    ['10000130166', '2432219254', 'a/b/00411']
-    """
-    first = line.partition(",")[0].strip()
-    return str(PurePosixPath(first).with_suffix("")) if first.endswith(MEDIA) else first
+    return None if found is None else read_id_list(found, form, id_of=reader.spell)
 
 
 def _masked(
@@ -221,7 +291,7 @@ def _masked(
     return Annotated(truth, (f"masks of {place} in place of boxes",))
 
 
-def _negatives(reader: Reader, root: Path | None, place: Path) -> tuple[Truth, ...]:
+def _negatives(reader: Reader, root: Path | None, place: Path, words: Words) -> tuple[Truth, ...]:
     if reader.negatives is None:
         return ()
     paths = [folder / reader.negatives for folder in _folders(root, place)]
@@ -229,20 +299,20 @@ def _negatives(reader: Reader, root: Path | None, place: Path) -> tuple[Truth, .
     if found is None:
         raise BenchError(
             f"the negatives are in {reader.negatives}, which is neither beside {place} nor in "
-            "--root DIR; fetch it from https://github.com/stoneMo/SLAVC (metadata)"
+            f"{words.root}; fetch it from https://github.com/stoneMo/SLAVC (metadata)"
         )
     return read_negatives(found, reader.form)
 
 
 def _chosen(
-    truth: Sequence[Truth], ids: Sequence[str], listed: Path, place: Path
+    truth: Sequence[Truth], ids: Sequence[str], listed: Path, place: Path, words: Words
 ) -> tuple[Truth, ...]:
     by_id = {sample.id: sample for sample in truth}
     unknown = [each for each in ids if each not in by_id]
     if unknown:
         raise BenchError(
             f"{listed}: {len(unknown)} of {len(ids)} ids are not annotated in {place}, the first "
-            f"is {unknown[0]}; correct --list FILE or --annotations FILE"
+            f"is {unknown[0]}; correct {words.test_list} or {words.annotations}"
         )
     return tuple(by_id[each] for each in ids)
 

@@ -103,6 +103,12 @@ def read_sound(path: Path, sample_rate_hz: int, num_samples: int) -> Tensor:
     return read_windows(path, sample_rate_hz, num_samples)[0]
 
 
+def sound_seconds(path: Path) -> float:
+    """Length of a sound file by its header; raises UnreadableMediaError as :func:`read_windows`."""
+    with _opened(path) as sound:
+        return sound.frames / sound.rate_hz
+
+
 def resampled(waveform: Tensor, native_hz: int, sample_rate_hz: int) -> Tensor:
     """Sound at another rate, by torchaudio's windowed sinc with a Kaiser window.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.annotation_files import REMEDY, check_repeats, is_box, read_json, text_field
-from datamodules.id_lists import IdForm, check_id
+from datamodules.id_lists import IdForm, check_id, first_column
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -25,6 +25,22 @@ def video_of(clip_id: str) -> str:
     'YBd5lEnpT_8'
     """
     return clip_id[:11]
+
+
+def vggsound_id(line: str) -> str:
+    """The id in a line of a list of VGG-Sound clips.
+
+    SSLalignment (``datasets.py:64-65`` at e7ae3c5) names a clip by the milliseconds of its start
+    and of its end; ids elsewhere have the second of its start.
+
+    >>> [vggsound_id(line) for line in ("YBd5lEnpT_8_30000_40000", "YBd5lEnpT_8_000030.mp4")]
+    ['YBd5lEnpT_8_000030', 'YBd5lEnpT_8_000030']
+    """
+    name = first_column(line)
+    span = re.fullmatch(r"([A-Za-z0-9_-]{11})_([0-9]+)000_[0-9]+000", name)
+    if span is None:
+        span = re.fullmatch(r"([A-Za-z0-9_-]{11})_(0)_10000", name)
+    return name if span is None else f"{span[1]}_{int(span[2]):06d}"
 
 
 def read_vggss(path: Path) -> tuple[Truth, ...]:

@@ -9,8 +9,9 @@ import soundfile
 from PIL import Image
 
 from datamodules.clip import Inputs
+from datamodules.folder_clips import FolderConfig
 from datamodules.sample_data import vggss_ids, write_sample
-from datamodules.vggss import VggSs, VggSsConfig
+from datamodules.vggss import VggSs
 from datamodules.vggss_annotations import VGGSS_ID
 from metrics.errors import BenchError
 
@@ -88,7 +89,7 @@ def test_the_reader_delivers_what_the_method_asks_for(
 ) -> None:
     monkeypatch.setenv("AVLOC_CACHE", str(tmp_path))
     inputs = Inputs(image_size=48, sample_rate_hz=8000, segment_seconds=1.5)
-    data = VggSs(VggSsConfig(root=str(root), batch_size=6), inputs, seed=0)
+    data = VggSs(FolderConfig(root=str(root), batch_size=6), inputs, seed=0)
     data.setup("fit")
 
     own, swapped = (next(iter(loader)).clip for loader in data.test_dataloader())
@@ -104,7 +105,7 @@ def test_the_reader_finds_the_leaked_clips_and_no_defect(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AVLOC_CACHE", str(tmp_path))
-    report = VggSs(VggSsConfig(root=str(root)), Inputs(), seed=0).report
+    report = VggSs(FolderConfig(root=str(root)), Inputs(), seed=0).report
 
     assert (report.leaked_clips, report.n_expected) == (2, 6)
     assert len(report.splits["train"]) == 18 + 2 - report.removed_for_leakage
@@ -133,7 +134,7 @@ def test_a_miniature_is_known_as_one_and_other_folders_are_not(tmp_path: Path) -
     inputs = Inputs(image_size=32, segment_seconds=1.0)
 
     def is_miniature() -> bool:
-        config = VggSsConfig(root=str(tmp_path / "vggss"), batch_size=2, verify=False)
+        config = FolderConfig(root=str(tmp_path / "vggss"), batch_size=2, verify=False)
         return VggSs(config, inputs, seed=0).report.is_miniature
 
     assert is_miniature()

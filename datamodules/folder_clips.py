@@ -1,0 +1,368 @@
+"""Data sets of still frames and their sounds, as files under a root that lists of ids choose from.
+
+What holds for all of them: the test list and its truth come from the annotation files; leakage is
+counted on the lists as they are written, before any exclusion; a clip is excluded from a split by
+rule, never replaced: training clips of test videos, clips without a frame or a sound, clips whose
+files cannot be read. The report counts and names them.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.base import ClipData, DataConfig, DataReport, Split
+from datamodules.clip import Inputs
+from datamodules.clip_folder import MINIATURE_MARK, ClipFolder
+from datamodules.ground_truth import READERS, SETTINGS, GroundTruth, find_named_list, ground_truth
+from datamodules.id_lists import (
+    IdList,
+    ListIdentity,
+    ids_sha256,
+    is_held_out,
+    leakage,
+    read_id_list,
+)
+from datamodules.layouts import Layout
+from datamodules.media import UnreadableMediaError, read_frame, read_windows, sound_seconds
+from metrics.errors import BenchError
+from metrics.truth import Truth
+
+FULL = "full"  # as data.train_list: every clip that has a frame and a sound
+
+
+@dataclass
+class FolderConfig(DataConfig):
+    """Settings ``data.*`` of data sets that are files under a root."""
+
+    annotations: str | None = None  # path; else the usual file in the root or its metadata/
+    train_list: str | None = None  # a short name, a file of the root, a path, or full
+    test_list: str | None = None  # the same; else every annotated clip
+    verify: bool = True  # decode every listed file once before it is used
+
+
+class FolderClips(ClipData):
+    """One frame and one sound per clip.
+
+    A data set says by class attributes where its files are, and may say which clips the frame and
+    the sound of a sample come from. A method that asks for T segments gets the still T times, with
+    T windows of sound side by side whose middle is that of the sound, where the frame is.
+    """
+
+    Config: ClassVar[type[FolderConfig]] = FolderConfig
+    config: FolderConfig
+    data_name: ClassVar[str]  # a key of ``READERS``
+    layouts: ClassVar[tuple[Layout, ...]]
+    usual_train_lists: ClassVar[tuple[str, ...]] = ("train",)  # the first one found is the default
+    obtain: ClassVar[str]  # a sentence: where the files are to be had
+
+    def __init__(self, config: FolderConfig, inputs: Inputs, *, seed: int) -> None:
+        """Checks the settings and reads nothing.
+
+        Raises:
+            BenchError: a setting is out of range, or two settings name the training clips.
+        """
+        super().__init__(config, inputs, seed=seed)
+        if config.limit is not None and config.limit < 1:
+            raise BenchError(f"data.limit={config.limit} must be 1 or more")
+        if not 0 <= config.val_fraction < 1:
+            raise BenchError(f"data.val_fraction={config.val_fraction} must lie in [0, 1)")
+        if inputs.proposals:
+            raise BenchError(
+                f"data {self.data_name} has no proposals; choose a method that needs none"
+            )
+        if config.train_list is not None and config.unlabelled is not None:
+            raise BenchError(
+                f"data.train_list={config.train_list} and data.unlabelled={config.unlabelled} both "
+                "name clips to train on; leave one of them out"
+            )
+
+    @staticmethod
+    @abstractmethod
+    def video_of(clip_id: str) -> str:
+        """The video that a clip was cut from."""
+
+    @staticmethod
+    def parts_of(sample_id: str) -> tuple[str, str]:
+        """Ids of the clips that the frame and the sound of a sample come from."""
+        return sample_id, sample_id
+
+    def labelled_boxes(self, clip_ids: Sequence[str]) -> Mapping[str, Truth]:
+        """Boxes of the training clips that have some."""
+        return {}
+
+    def labelled_list(self) -> IdList | None:
+        """The training clips that ``data.labelled`` names; None where it is not set.
+
+        Raises:
+            BenchError: there is no such list, or the data set has no boxes for training.
+        """
+        if self.config.labelled is None:
+            return None
+        raise BenchError(
+            f"data.labelled={self.config.labelled}: {self.data_name} has boxes of test clips only; "
+            "leave data.labelled out, or use --data flickr"
+        )
+
+    def load(self) -> DataReport:
+        """Lists, exclusions and leakage.
+
+        Clips of test videos leave the training list first, then clips without files, then
+        unreadable ones, then the rest after ``data.limit``. With a limit, files are verified only
+        until it is reached.
+
+        Raises:
+            BenchError: the root, a folder, the annotations or a list is missing or malformed, or
+                no test clip has its files.
+        """
+        test_ids = [truth.id for truth in self._ground_truth.truth]
+        sources = list(dict.fromkeys(part for each in test_ids for part in self.parts_of(each)))
+        train_list = self._train_list
+        leaks = leakage(train_list.ids, sources, self.video_of)
+        removed = frozenset() if self.config.allow_leakage else leaks.rows
+        test = self._part(test_ids)
+        if len(test.missing) == len(test_ids):
+            first = self.layouts[0]
+            raise BenchError(
+                f"none of the {len(test_ids)} test clips of {self._ground_truth.list_name} has its "
+                f"files in {self._root}, such as {first.frames[0]} and {first.sounds[0]}; check "
+                "data.root and data.test_list"
+            )
+        leaked = frozenset(train_list.ids[row] for row in leaks.rows)
+        kept = [i for row, i in enumerate(train_list.ids) if row not in removed]
+        train = self._train_parts(kept, leaked)
+        return DataReport(
+            splits={
+                **{name: self._split(name, part.ids, {}) for name, part in train.items()},
+                "test": self._split("test", test.ids, self._truth_of),
+            },
+            n_expected=len(test_ids),
+            missing=test.missing,
+            unreadable=test.unreadable,
+            train_missing=tuple(i for part in train.values() for i in part.missing),
+            train_unreadable={i: r for part in train.values() for i, r in part.unreadable.items()},
+            leaked_clips=leaks.clips,
+            leaked_videos=leaks.videos,
+            removed_for_leakage=len(removed),
+            is_miniature=(self._root / MINIATURE_MARK).exists(),
+            notes=(*self._ground_truth.notes, *self._list_notes()),
+            lists={
+                "train": _identity(train_list.path.stem, train_list.ids),
+                "test": _identity(self._ground_truth.list_name, test_ids),
+            },
+            classes=tuple(sorted({each.category for each in self._ground_truth.truth
+                                  if each.category is not None})),
+        )  # fmt: skip
+
+    def truth(self) -> tuple[Truth, ...]:
+        """Truth of the test split, one row per clip."""
+        return tuple(self._truth_of[sample_id] for sample_id in self.report.splits["test"].ids)
+
+    def frames(self, split: str, row: int) -> Tensor:
+        """The frame of a clip, ``(T, 3, H, W)`` uint8, the same in every segment."""
+        frame_id, _ = self.parts_of(self.report.splits[split].ids[row])
+        path = _there(self._folder.frame(frame_id))
+        try:
+            frame = read_frame(path, self.inputs.image_size)
+        except UnreadableMediaError as error:
+            raise late_failure(path, error) from error
+        return frame.expand(self.inputs.num_segments, *frame.shape)
+
+    def waveform(self, split: str, row: int) -> Tensor:
+        """The sound around the frame of a clip, ``(T, S)`` float32 in [-1, 1]."""
+        _, sound_id = self.parts_of(self.report.splits[split].ids[row])
+        path = _there(self._folder.sound(sound_id))
+        inputs = self.inputs
+        try:
+            several = inputs.num_segments > 1
+            centres = segment_centres(inputs, sound_seconds(path) / 2) if several else None
+            return read_windows(path, inputs.sample_rate_hz, inputs.segment_samples, centres)
+        except UnreadableMediaError as error:
+            raise late_failure(path, error) from error
+
+    def boxes(self, split: str, row: int) -> tuple[NDArray[np.float64], ...]:
+        """Boxes of each annotator of a training clip; empty where it is not labelled."""
+        if split == "test":
+            return ()
+        labelled = self._labelled.get(self.report.splits[split].ids[row])
+        return () if labelled is None else labelled.boxes
+
+    @property
+    def _root(self) -> Path:
+        if self.config.root is None:
+            raise BenchError(
+                f"data.root is not set. {self.obtain} Then add data.root=DIR. Without a download, "
+                f"make a miniature with: {self.sample_command}; or run on --data synthetic."
+            )
+        return Path(self.config.root).expanduser()
+
+    @property
+    def sample_command(self) -> str:
+        """The command that makes a miniature."""
+        return f"bench sample-data {self.data_name} --root DIR"
+
+    @cached_property
+    def _folder(self) -> ClipFolder:
+        return ClipFolder(self._root, self.layouts, self.sample_command)
+
+    @cached_property
+    def _ground_truth(self) -> GroundTruth:
+        folder, config = self._folder, self.config  # a wrong root goes before a file missing in it
+        return ground_truth(
+            self.data_name,
+            root=folder.root,
+            annotations=None if config.annotations is None else Path(config.annotations),
+            test_list=None if config.test_list is None else Path(config.test_list),
+            words=SETTINGS,
+        )
+
+    @cached_property
+    def _truth_of(self) -> dict[str, Truth]:
+        return {truth.id: truth for truth in self._ground_truth.truth}
+
+    @cached_property
+    def _train_list(self) -> IdList:
+        """The clips to train on, with boxes and without; empty where no list is set or found."""
+        labelled, unlabelled = self._labelled_list, self._unlabelled_list
+        if labelled is None:
+            return unlabelled
+        if self.config.unlabelled is None:
+            return labelled
+        ids = tuple(dict.fromkeys((*labelled.ids, *unlabelled.ids)))
+        name = labelled.path.with_name(f"{labelled.path.stem}+{unlabelled.path.stem}")
+        return IdList(name, ids, labelled.duplicates + unlabelled.duplicates)
+
+    @cached_property
+    def _labelled_list(self) -> IdList | None:
+        return self.labelled_list()
+
+    @cached_property
+    def _unlabelled_list(self) -> IdList:
+        config = self.config
+        if config.unlabelled is not None:
+            return self.listed(config.unlabelled, "data.unlabelled")
+        if config.train_list is not None:
+            return self.listed(config.train_list, "data.train_list")
+        usual = [
+            self._root / below / f"{name}.txt"
+            for name in self.usual_train_lists
+            for below in ("", "metadata")
+        ]
+        found = next((path for path in usual if path.is_file()), None)
+        return IdList(Path("none"), (), 0) if found is None else self._read_list(found)
+
+    def listed(self, name: str, setting: str) -> IdList:
+        """The list of clips that a setting names.
+
+        Raises:
+            BenchError: no such list, or a line in it is no id.
+        """
+        if name != FULL:
+            return self._read_list(find_named_list(self._root, self.data_name, name, setting))
+        reader = READERS[self.data_name]
+        ids = dict.fromkeys(reader.spell(key) for key in self._folder.ids())
+        found = tuple(each for each in ids if reader.form.pattern.fullmatch(each))
+        return IdList(self._root / FULL, found, 0)
+
+    def _read_list(self, path: Path) -> IdList:
+        reader = READERS[self.data_name]
+        return read_id_list(path, reader.form, id_of=reader.spell)
+
+    @cached_property
+    def _labelled(self) -> Mapping[str, Truth]:
+        """Training clips whose boxes may be seen."""
+        listed = self._train_list if self._labelled_list is None else self._labelled_list
+        return self.labelled_boxes(listed.ids)
+
+    def _split(self, name: str, ids: tuple[str, ...], truths: Mapping[str, Truth]) -> Split:
+        """Rows of a split; training clips have no class, whatever the annotations know."""
+        videos = tuple(self.video_of(self.parts_of(sample_id)[0]) for sample_id in ids)
+        categories = tuple(truths[i].category if i in truths else None for i in ids)
+        return Split(name, ids, videos, categories)
+
+    def _train_parts(self, clip_ids: Sequence[str], leaked: frozenset[str]) -> dict[str, "_Part"]:
+        """Training and validation clips; one of a test video never validates."""
+        fraction = self.config.val_fraction
+        if not fraction:
+            return {"train": self._part(clip_ids)}
+        val = [
+            clip_id
+            for clip_id in clip_ids
+            if clip_id not in leaked and is_held_out(self.video_of(clip_id), fraction)
+        ]
+        held_out = set(val)
+        train = [clip_id for clip_id in clip_ids if clip_id not in held_out]
+        return {"train": self._part(train), "val": self._part(val)}
+
+    def _part(self, sample_ids: Sequence[str]) -> "_Part":
+        """The samples of a list that can be used, up to the limit."""
+        present: list[str] = []
+        missing: list[str] = []
+        for sample_id in sample_ids:
+            (present if self._is_here(sample_id) else missing).append(sample_id)
+        limit = len(present) if self.config.limit is None else self.config.limit
+        usable: list[str] = []
+        unreadable: dict[str, str] = {}
+        while present and len(usable) < limit:
+            tried, present = present[: limit - len(usable)], present[limit - len(usable) :]
+            parts = [self.parts_of(sample_id) for sample_id in tried]
+            defects = self._folder.defects(parts, verify=self.config.verify)
+            usable += [each for place, each in enumerate(tried) if place not in defects]
+            unreadable |= {tried[place]: reason for place, reason in defects.items()}
+        return _Part(tuple(usable), tuple(missing), unreadable)
+
+    def _is_here(self, sample_id: str) -> bool:
+        frame_id, sound_id = self.parts_of(sample_id)
+        folder = self._folder
+        return folder.frame(frame_id) is not None and folder.sound(sound_id) is not None
+
+    def _list_notes(self) -> tuple[str, ...]:
+        train_list = self._train_list
+        if not train_list.ids:
+            usual = ", ".join(self.usual_train_lists)
+            return (f"no training list: none of {usual} (.txt) is in data.root",)
+        if train_list.duplicates:
+            repeated = f"{train_list.duplicates} repeated ids left out"
+            return (f"training list {train_list.path.name}: {repeated}",)
+        return ()
+
+
+class _Part(NamedTuple):
+    """What is left of a list, and what is not."""
+
+    ids: tuple[str, ...]
+    missing: tuple[str, ...]
+    unreadable: dict[str, str]
+
+
+def segment_centres(inputs: Inputs, middle_seconds: float) -> list[float]:
+    """Times of the T windows of a still frame: side by side, around the time of the frame.
+
+    >>> segment_centres(Inputs(num_segments=4, segment_seconds=1.0), 5.0)
+    [3.5, 4.5, 5.5, 6.5]
+    """
+    first = middle_seconds - (inputs.num_segments - 1) * inputs.segment_seconds / 2
+    return [first + each * inputs.segment_seconds for each in range(inputs.num_segments)]
+
+
+def late_failure(path: Path, error: UnreadableMediaError) -> BenchError:
+    """What to say where a file cannot be read that was there when the lists were made."""
+    return BenchError(
+        f"{path} cannot be read: {error}; replace the file, or run with data.verify=true, which "
+        "excludes and reports unreadable clips"
+    )
+
+
+def _there(path: Path | None) -> Path:
+    assert path is not None, "only clips that are here have rows"
+    return path
+
+
+def _identity(name: str, ids: Sequence[str]) -> ListIdentity:
+    return ListIdentity(name, len(ids), ids_sha256(ids))
