@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -170,9 +170,14 @@ class ClipData(pl.LightningDataModule, ABC):
 
     @property
     def report(self) -> DataReport:
-        """Lists and counts; loads them at first use."""
+        """Lists and counts; loads them at first use. Splits without a list are their own."""
         if self._loaded is None:
-            self._loaded = self.load()
+            loaded = self.load()
+            own = {
+                name: ListIdentity(split.name, len(split), split.sha256)
+                for name, split in loaded.splits.items()
+            }
+            self._loaded = loaded if loaded.lists else replace(loaded, lists=own)
         return self._loaded
 
     def setup(self, stage: str) -> None:

@@ -7,27 +7,33 @@ published format of the data set.
 import hashlib
 import json
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import torch
 from numpy.typing import NDArray
-from torchvision.io import write_jpeg
-from torchvision.transforms.v2 import functional as tv
 
-from datamodules.clip_folder import MINIATURE_MARK
-from datamodules.synthetic_generator import CLASSES, SyntheticClip, SyntheticSpec, generate_clip
+from datamodules.extended import LABEL
+from datamodules.flickr_annotations import CANVAS, CORNERS
+from datamodules.id_lists import HEADER
+from datamodules.pixel_boxes import GRID
+from datamodules.sample_media import (
+    CLIP_SECONDS,
+    DRAWN_SIZE,
+    SAMPLE_RATES_HZ,
+    mark_as_miniature,
+    write_clips,
+    write_frame,
+    write_sound,
+    write_text,
+)
+from datamodules.synthetic_generator import CLASSES, SyntheticSpec, generate_clip
 from metrics.errors import BenchError
 
-SAMPLE_RATES_HZ = (16000, 22050, 44100, 48000)
-CLIP_SECONDS = 5.0  # VGG-Sound has 10: half of it keeps 240 clips near 100 MB
-FRAME_SIZE = (240, 320)  # height and width: not square, as most frames are
-DRAWN_SIZE = 240  # the generator draws squares; they are stretched to FRAME_SIZE
 TEST_SHARE = 0.25
 LEAKED_CLIPS = 2  # test clips that also stand in the training list, as in the published lists
+FLAT = ("frames", "audio")
 
 
 @dataclass(frozen=True)
@@ -52,42 +58,111 @@ def write_sample(data: str, root: Path, *, clips: int = 240, seed: int = 0) -> S
         BenchError: no miniature of this data set exists, the folder is not empty, or too few
             clips are asked for.
     """
+    if data == "synthetic":
+        raise BenchError("synthetic needs no miniature: it is generated when it is first used")
     if data not in SAMPLES:
         raise BenchError(f"no miniature of {data!r} exists; use one of: {', '.join(SAMPLES)}")
     if clips < 8:
         raise BenchError(f"--clips {clips} is too few; a miniature needs 8 or more")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BenchError(f"{root} is not an empty folder; give --root a new one")
-    return SAMPLES[data](root, clips, seed)
+    try:
+        sample = SAMPLES[data](root, clips, seed)
+        mark_as_miniature(root)
+    except OSError as error:
+        raise BenchError(
+            f"{root} cannot be written ({error.strerror or error}); give --root DIR with space "
+            "that you may write to"
+        ) from error
+    return sample
 
 
 def write_vggss_sample(root: Path, clips: int, seed: int) -> Sample:
     """A miniature of VGG-SS: see ``datamodules.vggss`` for the layout.
 
-    Every eleventh id starts with a dash and every seventh holds underscores. Sampling rates take
-    turns, every third sound is stereo, and one clip in eight is a second cut of its neighbour's
-    video. ``train.txt`` holds two test clips, so the reader's leakage rule has work to do.
+    Every eleventh id starts with a dash and every seventh holds underscores, and one clip in eight
+    is a second cut of its neighbour's video. ``train.txt`` holds two test clips, so the reader's
+    leakage rule has work to do.
     """
     num_test = round(clips * TEST_SHARE)
     ids = vggss_ids(clips, seed)
     test_ids, train_ids = ids[:num_test], ids[num_test:]
-    for folder in ("frames", "audio"):
+    drawn = write_clips(root, ids, num_test, seed, FLAT)
+    entries = [
+        {"file": each, "class": CLASSES[clip.labels[0]], "bbox": clip.source_box.tolist()}
+        for each, clip in zip(test_ids, drawn[:num_test], strict=True)
+    ]
+    write_text(root / "vggss.json", json.dumps(entries))
+    write_text(root / "vggss_test.csv", "".join(f"{clip_id}\r\n" for clip_id in test_ids))
+    return _with_training_list(root, train_ids, test_ids)
+
+
+def write_vggss_extended_sample(root: Path, clips: int, seed: int) -> Sample:
+    """A miniature of VGG-SS with a negative for each test clip, in SLAVC's list."""
+    sample = write_vggss_sample(root, clips, seed)
+    ids = vggss_ids(clips, seed)
+    _write_negatives(root / "vggss_test_plus_silent.csv", ids[: sample.num_test])
+    return sample
+
+
+def write_flickr_sample(root: Path, clips: int, seed: int) -> Sample:
+    """A miniature of Flickr-SoundNet: see ``datamodules.flickr`` for the layout.
+
+    Three simulated annotators draw each test frame and half of the training frames, and one in four
+    of those misses its third annotator.
+    """
+    num_test = round(clips * TEST_SHARE)
+    ids = flickr_ids(clips, seed)
+    test_ids, train_ids = ids[:num_test], ids[num_test:]
+    drawn = write_clips(root, ids, num_test, seed, FLAT)
+    (root / "Annotations").mkdir()
+    labelled = num_test + len(train_ids) // 2
+    for row, (clip_id, clip) in enumerate(zip(ids[:labelled], drawn[:labelled], strict=True)):
+        complete = row < num_test or row % 4
+        boxes = clip.annotators[0].reshape(-1, 4)[: 3 if complete else 2]
+        write_text(root / "Annotations" / f"{clip_id}.xml", _annotation(boxes))
+    write_text(root / "flickr_test.csv", "".join(f"{each},0\n" for each in test_ids))
+    return _with_training_list(root, train_ids, test_ids)
+
+
+def write_flickr_extended_sample(root: Path, clips: int, seed: int) -> Sample:
+    """A miniature of Flickr-SoundNet with a negative for each test pair, in SLAVC's list."""
+    sample = write_flickr_sample(root, clips, seed)
+    ids = flickr_ids(clips, seed)
+    _write_negatives(root / "flickr_test_plus_silent.csv", ids[: sample.num_test])
+    return sample
+
+
+def write_is3_sample(root: Path, clips: int, seed: int) -> Sample:
+    """A miniature of IS3: see ``datamodules.is3``; each frame comes once for each of two objects.
+
+    The list ``train.txt`` holds the samples of further frames in the same folders.
+    """
+    frames = max(2, round(clips * TEST_SHARE / 2))
+    entries, listed = [], []
+    for folder in ("visual_frames", "audio_wav"):
         (root / folder).mkdir(parents=True)
-    entries = []
-    for row, clip_id in enumerate(ids):
-        split, index = ("test", row) if row < num_test else ("train", row - num_test)
-        rate_hz = SAMPLE_RATES_HZ[row % len(SAMPLE_RATES_HZ)]
-        spec = SyntheticSpec(DRAWN_SIZE, rate_hz, CLIP_SECONDS)
+    for number in range(max(2, clips // 2)):
+        split, index = ("test", number) if number < frames else ("train", number - frames)
+        spec = SyntheticSpec(DRAWN_SIZE, SAMPLE_RATES_HZ[0], CLIP_SECONDS)
         clip = generate_clip(seed, index, spec, split=split)
-        _write_frame(root / "frames" / f"{clip_id}.jpg", clip)
-        _write_sound(root / "audio" / f"{clip_id}.wav", clip.sound[0], rate_hz, stereo=row % 3 == 0)
-        if split == "test":
-            entries.append(_entry(clip_id, clip))
-    _write(root / "vggss.json", json.dumps(entries))
-    _write(root / MINIATURE_MARK, "Made by bench sample-data; no run is ranked.\n")
-    _write(root / "vggss_test.csv", "".join(f"{clip_id}\r\n" for clip_id in test_ids))
-    _write(root / "train.txt", "\n".join([*train_ids, *test_ids[:LEAKED_CLIPS]]))
-    return Sample(root, len(train_ids) + LEAKED_CLIPS, num_test)
+        names = [CLASSES[label] for label in clip.classes[:2]]
+        for place, label in enumerate(clip.classes[:2].tolist()):
+            sample_id = f"{names[0]}_{names[1]}_{seed}{number:05d}_{names[place]}"
+            sound = generate_clip(seed, len(CLASSES) * number + label, spec, split=split).sound[0]
+            write_frame(root / "visual_frames" / f"{sample_id}.jpg", clip.frames[0])
+            write_sound(root / "audio_wav" / f"{sample_id}.wav", sound, SAMPLE_RATES_HZ[0],
+                        stereo=False)  # fmt: skip
+            box = (clip.boxes[0, place] * GRID).round().tolist()
+            if split == "test":
+                image = f"visual_frames/{sample_id}.jpg"
+                entries.append({"image": image, "audio": f"audio_wav/{sample_id}.wav",
+                                "gt_box": box})  # fmt: skip
+            else:
+                listed.append(sample_id)
+    write_text(root / "synthetic3240_bbox.json", json.dumps(entries))
+    write_text(root / "train.txt", "\n".join(listed))
+    return Sample(root, len(listed), len(entries))
 
 
 def vggss_ids(count: int, seed: int) -> list[str]:
@@ -103,7 +178,26 @@ def vggss_ids(count: int, seed: int) -> list[str]:
     return ids
 
 
-SAMPLES: dict[str, Callable[[Path, int, int], Sample]] = {"vggss": write_vggss_sample}
+def flickr_ids(count: int, seed: int) -> list[str]:
+    """Distinct made-up numbers of 7 to 11 digits.
+
+    >>> flickr_ids(2, seed=0)
+    ['2660000', '654500001']
+    """
+    digests = (hashlib.sha256(f"{seed}:{row}".encode()).digest() for row in range(count))
+    return [
+        f"{1 + digest[0] % 9}{int.from_bytes(digest[1:4], 'big') % 10 ** (3 + row % 4)}{row:04d}"
+        for row, digest in enumerate(digests)
+    ]
+
+
+SAMPLES: dict[str, Callable[[Path, int, int], Sample]] = {
+    "vggss": write_vggss_sample,
+    "vggss_extended": write_vggss_extended_sample,
+    "flickr": write_flickr_sample,
+    "flickr_extended": write_flickr_extended_sample,
+    "is3": write_is3_sample,
+}
 
 
 def _video(row: int, seed: int) -> str:
@@ -115,22 +209,23 @@ def _video(row: int, seed: int) -> str:
     return f"{letters[:4]}_-{letters[6:10]}_" if row % 7 == 3 else letters
 
 
-def _write_frame(path: Path, clip: SyntheticClip) -> None:
-    frame = torch.from_numpy(clip.frames[0]).permute(2, 0, 1)  # (3, H, W)
-    frame = tv.resize(frame, list(FRAME_SIZE), tv.InterpolationMode.BICUBIC, antialias=True)
-    write_jpeg(frame, str(path), quality=92)
+def _with_training_list(root: Path, train_ids: Sequence[str], test_ids: Sequence[str]) -> Sample:
+    listed = [*train_ids, *test_ids[:LEAKED_CLIPS]]
+    write_text(root / "train.txt", "\n".join(listed))
+    return Sample(root, len(listed), len(test_ids))
 
 
-def _write_sound(path: Path, sound: NDArray[np.int16], rate_hz: int, *, stereo: bool) -> None:
-    """16-bit WAV; the two channels of a stereo sound differ in level."""
-    channels = np.stack([sound, sound // 2], axis=1) if stereo else sound
-    soundfile.write(path, channels, rate_hz, subtype="PCM_16")
+def _write_negatives(path: Path, ids: Sequence[str]) -> None:
+    """Each frame with the sound of the next one."""
+    pairs = zip(ids, [*ids[1:], ids[0]], strict=True)
+    rows = [HEADER, *(f"{frame},{sound},{LABEL}" for frame, sound in pairs)]
+    write_text(path, "\n".join(rows) + "\n")
 
 
-def _entry(clip_id: str, clip: SyntheticClip) -> dict[str, object]:
-    """One entry of ``vggss.json``: the box of the object that sounds."""
-    return {"file": clip_id, "class": CLASSES[clip.labels[0]], "bbox": clip.source_box.tolist()}
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+def _annotation(boxes: NDArray[np.float64]) -> str:
+    """XML of Flickr-SoundNet: a box per annotator in px of 256, after a child that nobody reads."""
+    drawn = []
+    for number, box in enumerate((boxes * CANVAS).round().astype(int), start=1):
+        edges = "".join(f"<{name}>{edge}</{name}>" for name, edge in zip(CORNERS, box, strict=True))
+        drawn.append(f"<object><bbox><id>{number}</id>{edges}</bbox></object>")
+    return f"<annotation>{''.join(drawn)}</annotation>\n"

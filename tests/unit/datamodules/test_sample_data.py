@@ -10,7 +10,8 @@ from PIL import Image
 
 from datamodules.clip import Inputs
 from datamodules.folder_clips import FolderConfig
-from datamodules.sample_data import vggss_ids, write_sample
+from datamodules.ground_truth import ground_truth
+from datamodules.sample_data import SAMPLES, flickr_ids, vggss_ids, write_sample
 from datamodules.vggss import VggSs
 from datamodules.vggss_annotations import VGGSS_ID
 from metrics.errors import BenchError
@@ -30,9 +31,10 @@ def digests(root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", SAMPLES)
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path, data: str) -> None:
     for name in ("one", "two"):
-        write_sample("vggss", tmp_path / name, clips=8, seed=3)
+        write_sample(data, tmp_path / name, clips=8, seed=3)
 
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
@@ -110,6 +112,47 @@ def test_the_reader_finds_the_leaked_clips_and_no_defect(
     assert (report.leaked_clips, report.n_expected) == (2, 6)
     assert len(report.splits["train"]) == 18 + 2 - report.removed_for_leakage
     assert (report.missing, report.unreadable, report.notes) == ((), {}, ())
+
+
+@pytest.mark.parametrize("data", SAMPLES)
+def test_every_miniature_has_a_truth_that_scoring_reads(tmp_path: Path, data: str) -> None:
+    sample = write_sample(data, tmp_path / data, clips=8)
+
+    found = ground_truth(data, root=sample.root)
+
+    assert len(found.truth) >= sample.num_test > 0
+    assert (sample.root / "MINIATURE").is_file()
+
+
+def test_flickr_numbers_are_distinct() -> None:
+    ids = flickr_ids(500, seed=1)
+
+    assert len(set(ids)) == 500
+    assert all(each.isdigit() for each in ids)
+
+
+def test_the_negatives_of_an_extended_miniature_are_pairs_of_its_clips(tmp_path: Path) -> None:
+    sample = write_sample("flickr_extended", tmp_path / "root", clips=16)
+
+    truth = ground_truth("flickr_extended", root=sample.root).truth
+
+    assert [each.on_screen for each in truth] == [True] * 4 + [False] * 4
+    assert truth[4].id == f"{truth[0].id}+{truth[1].id}"
+
+
+def test_each_frame_of_is3_comes_with_two_sounds(tmp_path: Path) -> None:
+    sample = write_sample("is3", tmp_path / "root", clips=16)
+
+    truth = ground_truth("is3", root=sample.root).truth
+
+    assert len(truth) == 2 * len({each.frame for each in truth})
+    first, second = (sample.root / "audio_wav" / f"{each.id}.wav" for each in truth[:2])
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_synthetic_needs_no_miniature(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="synthetic needs no miniature: it is generated"):
+        write_sample("synthetic", tmp_path / "root")
 
 
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path: Path) -> None:
