@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_speed(verbs)
     _add_show(verbs)
     _add_list(verbs)
+    _add_doctor(verbs)
     _add_sample_data(verbs)
     _add_add(verbs)
     _add_leaderboard(verbs)
@@ -481,10 +482,39 @@ def _experiments() -> list[tuple[str, str]]:
     return [(one.name, f"{one.table} of {one.source}") for one in found]
 
 
+def _add_doctor(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "say what of a data set is missing, broken, silent, repeated or leaked"
+    parser = _verb(verbs, "doctor", _doctor, summary, takes_settings=True)
+    parser.epilog = """Exit code 1 where the test set is not complete. Lists and annotations are
+    enough; settings such as data.train_list=FILE are those of bench run."""
+    parser.add_argument("name", metavar="D", help="data set; see bench list data")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the same as data.root=DIR")
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from benchmark.config import compose
+    from benchmark.doctor import inspection_dict, inspection_tables
+    from benchmark.registry import DATA_REGISTRY
+    from datamodules.base import ClipData
+    from datamodules.clip import Inputs
+    from datamodules.inspection import inspected
+
+    root = () if options.root is None else (f"data.root={options.root}",)
+    config = compose("center", options.name, overrides=(*root, *options.overrides))
+    data_class = DATA_REGISTRY.load(options.name, ClipData)  # type: ignore[type-abstract]
+    found = inspected(options.name, data_class(config.data, Inputs(), seed=config.seed))
+    if options.json:
+        print(json.dumps(inspection_dict(found), sort_keys=True))
+    else:
+        _print(inspection_tables(found))
+    return DONE if found.is_complete else CHECK_SAYS_NO
+
+
 def _add_sample_data(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser = _verb(verbs, "sample-data", _sample_data,
                    "write a miniature of a data set in its own layout")  # fmt: skip
-    parser.add_argument("name", metavar="D", help="data set, such as vggss")
+    parser.add_argument("name", metavar="D", help="data set, such as vggss; see bench list data")
     parser.add_argument("--root", required=True, type=Path, metavar="DIR")
     parser.add_argument("--clips", type=int, default=240, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")

@@ -4,7 +4,8 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -76,6 +77,15 @@ class Split:
         )
 
 
+class KnownList(NamedTuple):
+    """A list of ids that was found, as it was published."""
+
+    name: str
+    use: str  # train | val | test
+    ids: tuple[str, ...]
+    duplicates: int = 0  # rows left out because their id stood above
+
+
 @dataclass(frozen=True)
 class DataReport:
     """What a record must say about the data it was made on."""
@@ -104,6 +114,8 @@ class ClipData(pl.LightningDataModule, ABC):
     """
 
     Config: ClassVar[type[DataConfig]] = DataConfig
+    has_files: ClassVar[bool] = False  # whether clips are files of the user's, which may be missing
+    usual_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))  # shortest, longest sound
 
     def __init__(self, config: DataConfig, inputs: Inputs, *, seed: int) -> None:
         super().__init__()
@@ -167,6 +179,43 @@ class ClipData(pl.LightningDataModule, ABC):
     def source_waveform(self, split: str, row: int, source: int) -> Tensor:
         """One isolated sound of a clip, ``(T, S)`` float32 in [-1, 1]."""
         raise NotImplementedError(f"{type(self).__name__} has no isolated sounds")
+
+    def known_lists(self) -> tuple[KnownList, ...]:
+        """Every list of ids that is there, for inspection; the first test list is what is tested.
+
+        Raises:
+            BenchError: a list or the annotations are missing or malformed.
+        """
+        return tuple(
+            KnownList(split.name, name, split.ids) for name, split in self.report.splits.items()
+        )
+
+    def annotated(self) -> tuple[Truth, ...]:
+        """Truth of the whole test list, whether or not its files are there."""
+        return self.truth()
+
+    def annotation_notes(self) -> tuple[str, ...]:
+        """What is to be told of the lists and annotations."""
+        return self.report.notes
+
+    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
+        """Frames and sound of a sample as files; nothing of what is not there."""
+        return (), None
+
+    @staticmethod
+    def video_of(clip_id: str) -> str:
+        """The video that a clip was cut from."""
+        return clip_id
+
+    @staticmethod
+    def parts_of(sample_id: str) -> tuple[str, str]:
+        """Ids of the clips that the frame and the sound of a sample come from."""
+        return sample_id, sample_id
+
+    @property
+    def is_miniature(self) -> bool:
+        """Whether the data were made by ``bench sample-data``."""
+        return self.report.is_miniature
 
     @property
     def report(self) -> DataReport:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from datamodules.cache import cache_dir
-from datamodules.layouts import IMAGES, Layout, RootFiles
+from datamodules.layouts import IMAGES, Layout, RootFiles, leads_out
 from datamodules.media import frame_defect, sound_defect
 from datamodules.progress import progress_bar
 from metrics.errors import BenchError
@@ -91,11 +91,9 @@ class ClipFolder:
         for place, (frame_id, sound_id) in enumerate(clips):
             for name in (self._frame(frame_id), self._sound(sound_id)):
                 assert name is not None
-                if self._files.leads_out(name):
-                    reasons.setdefault(place, f"{name}: a link that leads out of the data root")
-                else:
-                    owners.setdefault(name, []).append(place)
-        for name, reason in (file_defects(self.root, list(owners)) if verify else {}).items():
+                owners.setdefault(name, []).append(place)
+        defects = file_defects if verify else links_out
+        for name, reason in defects(self.root, list(owners)).items():
             for place in owners[name]:
                 reasons.setdefault(place, f"{name}: {reason}")
         return reasons
@@ -116,8 +114,14 @@ class ClipFolder:
         return None if name is None else self.root / name
 
 
+def links_out(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """Reason for each file that is a link out of the root; nothing of them is read."""
+    reason = "a link that leads out of the data root"
+    return {name: reason for name in names if leads_out(root, name)}
+
+
 def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Reason for each file that cannot be decoded.
+    """Reason for each file that cannot be decoded, or that is a link out of the root.
 
     Each file is decoded once: verdicts are kept in ``<cache>/verified/`` by path, size and time of
     change, also when the work is interrupted. Nothing is written under the root.
@@ -126,6 +130,8 @@ def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
         root: the data root; its hash names the file of verdicts.
         names: paths below the root, of images by their suffix or else of sounds.
     """
+    foreign = links_out(root, names)
+    names = [name for name in names if name not in foreign]
     digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
     store = cache_dir() / "verified" / f"{digest}.json"
     known = _stored(store)
@@ -138,7 +144,7 @@ def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
         finally:
             _store(store, known)
     reasons = {name: known[name][2] for name in names}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+    return foreign | {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _checked(files: Sequence[Path]) -> Iterable[str | None]:

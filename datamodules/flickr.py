@@ -72,6 +72,7 @@ class Flickr(FolderClips):
     data_name = "flickr"
     layouts = LAYOUTS
     usual_train_lists = ("flickr_144k", "flickr_10k", "train")
+    usual_seconds = (3.0, float("inf"))  # a shorter sound is repeated to fill a window
     obtain: ClassVar[str] = (
         "--data flickr needs a folder with frames/<id>.jpg, audio/<id>.wav, Annotations/<id>.xml "
         "and flickr_test.csv. The annotated pairs are linked from "
@@ -131,14 +132,9 @@ class Flickr(FolderClips):
 
     def _test_list_files(self) -> list[Path]:
         """Every published test list that is in the root."""
-        lists = READERS[self.data_name].lists
-        stems = [lists[name] for name in ("249", "250", "250_original")]
-        places = (
-            self._root / below / f"{stem}{end}"
-            for stem in stems
-            for below in ("", "metadata")
-            for end in (".csv", ".txt")
-        )
+        reader = READERS[self.data_name]
+        stems = [reader.lists[name] for name in reader.test_lists]
+        places = (path for stem in stems for path in self._list_files(stem))
         return [place for place in places if place.is_file()]
 
 

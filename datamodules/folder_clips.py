@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.base import ClipData, DataConfig, DataReport, Split
+from datamodules.base import ClipData, DataConfig, DataReport, KnownList, Split
 from datamodules.clip import Inputs
 from datamodules.clip_folder import MINIATURE_MARK, ClipFolder
 from datamodules.ground_truth import READERS, SETTINGS, GroundTruth, find_named_list, ground_truth
@@ -57,6 +57,7 @@ class FolderClips(ClipData):
 
     Config: ClassVar[type[FolderConfig]] = FolderConfig
     config: FolderConfig
+    has_files = True
     data_name: ClassVar[str]  # a key of ``READERS``
     layouts: ClassVar[tuple[Layout, ...]]
     usual_train_lists: ClassVar[tuple[str, ...]] = ("train",)  # the first one found is the default
@@ -88,11 +89,6 @@ class FolderClips(ClipData):
     def video_of(clip_id: str) -> str:
         """The video that a clip was cut from."""
 
-    @staticmethod
-    def parts_of(sample_id: str) -> tuple[str, str]:
-        """Ids of the clips that the frame and the sound of a sample come from."""
-        return sample_id, sample_id
-
     def labelled_boxes(self, clip_ids: Sequence[str]) -> Mapping[str, Truth]:
         """Boxes of the training clips that have some."""
         return {}
@@ -121,6 +117,7 @@ class FolderClips(ClipData):
             BenchError: the root, a folder, the annotations or a list is missing or malformed, or
                 no test clip has its files.
         """
+        folder = self._folder  # a wrong root goes before a file missing in it
         test_ids = [truth.id for truth in self._ground_truth.truth]
         sources = list(dict.fromkeys(part for each in test_ids for part in self.parts_of(each)))
         train_list = self._train_list
@@ -131,7 +128,7 @@ class FolderClips(ClipData):
             first = self.layouts[0]
             raise BenchError(
                 f"none of the {len(test_ids)} test clips of {self._ground_truth.list_name} has its "
-                f"files in {self._root}, such as {first.frames[0]} and {first.sounds[0]}; check "
+                f"files in {folder.root}, such as {first.frames[0]} and {first.sounds[0]}; check "
                 "data.root and data.test_list"
             )
         leaked = frozenset(train_list.ids[row] for row in leaks.rows)
@@ -150,8 +147,8 @@ class FolderClips(ClipData):
             leaked_clips=leaks.clips,
             leaked_videos=leaks.videos,
             removed_for_leakage=len(removed),
-            is_miniature=(self._root / MINIATURE_MARK).exists(),
-            notes=(*self._ground_truth.notes, *self._list_notes()),
+            is_miniature=self.is_miniature,
+            notes=self.annotation_notes(),
             lists={
                 "train": _identity(train_list.path.stem, train_list.ids),
                 "test": _identity(self._ground_truth.list_name, test_ids),
@@ -193,6 +190,86 @@ class FolderClips(ClipData):
         labelled = self._labelled.get(self.report.splits[split].ids[row])
         return () if labelled is None else labelled.boxes
 
+    def known_lists(self) -> tuple[KnownList, ...]:
+        """The list that is tested, and every list of a published name in the root.
+
+        Where there are no annotations, the first test list that is found stands for the tested one.
+
+        Raises:
+            BenchError: there are neither annotations nor a test list, or a list is malformed.
+        """
+        found = {each.name: each for each in (self._tested_list, *self._chosen_lists())}
+        reader = READERS[self.data_name]
+        named = {**reader.lists, **{name: name for name in self.usual_train_lists}}
+        for name, stem in named.items():
+            path = next((path for path in self._list_files(stem) if path.is_file()), None)
+            if path is not None and stem not in found:
+                listed = self._read_list(path)
+                use = "test" if name in reader.test_lists else "train"
+                found[stem] = KnownList(stem, use, listed.ids, listed.duplicates)
+        return tuple(found.values())
+
+    @cached_property
+    def _tested_list(self) -> KnownList:
+        try:
+            truth = self._ground_truth
+        except BenchError:
+            reader = READERS[self.data_name]
+            stems = (reader.lists[name] for name in reader.test_lists)
+            paths = (path for stem in stems for path in self._list_files(stem))
+            path = next((path for path in paths if path.is_file()), None)
+            if path is None:
+                raise
+            return KnownList(path.stem, "test", self._read_list(path).ids)
+        return KnownList(truth.list_name, "test", tuple(each.id for each in truth.truth))
+
+    def _chosen_lists(self) -> Sequence[KnownList]:
+        chosen = self._train_list
+        if not chosen.ids:
+            return ()
+        return (KnownList(chosen.path.stem, "train", chosen.ids, chosen.duplicates),)
+
+    def annotated(self) -> tuple[Truth, ...]:
+        """Truth of the whole test list; nothing where there are no annotations."""
+        try:
+            return self._ground_truth.truth
+        except BenchError:
+            return ()
+
+    def annotation_notes(self) -> tuple[str, ...]:
+        """What is to be told of the lists and annotations."""
+        try:
+            notes = self._ground_truth.notes
+        except BenchError as error:
+            notes = (f"annotations were not read: {error}",)
+        return (*notes, *self._list_notes())
+
+    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
+        """Frame and sound of a sample; nothing where the root holds no media at all."""
+        if not self.has_media:
+            return (), None
+        frame_id, sound_id = self.parts_of(sample_id)
+        frame = self._folder.frame(frame_id)
+        return (() if frame is None else (frame,)), self._folder.sound(sound_id)
+
+    @cached_property
+    def has_media(self) -> bool:
+        """Whether the root has the folders of some layout."""
+        try:
+            return bool(self._folder.layouts)
+        except BenchError:
+            return False
+
+    @property
+    def is_miniature(self) -> bool:
+        """Whether the root was made by ``bench sample-data``."""
+        return (self._root / MINIATURE_MARK).exists()
+
+    def _list_files(self, stem: str) -> list[Path]:
+        """Where a list of that name may be."""
+        folders = (self._root, self._root / "metadata")
+        return [folder / f"{stem}{end}" for folder in folders for end in (".txt", ".csv")]
+
     @property
     def _root(self) -> Path:
         if self.config.root is None:
@@ -213,10 +290,10 @@ class FolderClips(ClipData):
 
     @cached_property
     def _ground_truth(self) -> GroundTruth:
-        folder, config = self._folder, self.config  # a wrong root goes before a file missing in it
+        config = self.config
         return ground_truth(
             self.data_name,
-            root=folder.root,
+            root=self._root,
             annotations=None if config.annotations is None else Path(config.annotations),
             test_list=None if config.test_list is None else Path(config.test_list),
             words=SETTINGS,

@@ -67,6 +67,7 @@ class Reader(NamedTuple):
         negatives: file of the negatives of an extended set.
         sample: what an id alone says of a sample.
         lists: short names of published lists, of training clips too, and the stems of their files.
+        test_lists: those of the short names that are lists of test ids.
         spell: the id in a line of a list, which may be a path, have a suffix or further columns.
     """
 
@@ -78,6 +79,7 @@ class Reader(NamedTuple):
     negatives: str | None = None
     sample: Callable[[str], Truth] = lambda sample_id: Truth(sample_id, ())
     lists: Mapping[str, str] = MappingProxyType({})
+    test_lists: tuple[str, ...] = ()
     spell: Callable[[str], str] = first_column
 
 
@@ -93,6 +95,7 @@ _VGGSS = Reader(
         "heard_test": "vggss_heard_test",
         "unheard_test": "vggss_unheard_test",
     },
+    test_lists=("test", "heard_test", "unheard_test"),
     spell=vggsound_id,
 )
 _FLICKR = Reader(
@@ -108,6 +111,7 @@ _FLICKR = Reader(
         "250": "flickr_test_plus_silent",
         "250_original": "ssl_test_list",
     },
+    test_lists=("249", "250", "250_original"),
     spell=flickr_id,
 )
 READERS: Mapping[str, Reader] = MappingProxyType(

@@ -47,7 +47,7 @@ class RootFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: dict[str, dict[str, bool]] = {}  # folder -> name -> whether it is a link
+        self._folders: dict[str, frozenset[str]] = {}  # folder -> names in it
         self._any: dict[str, tuple[str, ...]] = {}  # folder with a star -> folders
 
     def find(self, template: str, key: str) -> str | None:
@@ -72,18 +72,6 @@ class RootFiles:
             for name in sorted(self._listed(each)):
                 if name.startswith(start) and name.endswith(end) and not name.startswith("."):
                     yield name[len(start) : len(name) - len(end)]
-
-    def leads_out(self, path: str) -> bool:
-        """Whether a file that was found is a link out of the root and out of its own folder.
-
-        A root may hold links to whole folders; a single file must not point elsewhere.
-        """
-        folder, _, name = path.rpartition("/")
-        if not self._listed(folder).get(name, False):
-            return False
-        target = Path(os.path.realpath(self.root / path))
-        inside = (self.root.resolve(), (self.root / folder).resolve())
-        return not any(target.is_relative_to(place) for place in inside)
 
     def has_folders(self, templates: Sequence[str]) -> bool:
         """Whether the folder of at least one template is there."""
@@ -112,15 +100,26 @@ class RootFiles:
             )
         return self._any[folder]
 
-    def _listed(self, folder: str) -> dict[str, bool]:
+    def _listed(self, folder: str) -> frozenset[str]:
         if folder not in self._folders:
             try:
-                with os.scandir(self.root / folder) as entries:
-                    self._folders[folder] = {each.name: each.is_symlink() for each in entries}
+                self._folders[folder] = frozenset(os.listdir(self.root / folder))
             except (FileNotFoundError, NotADirectoryError):
-                self._folders[folder] = {}
+                self._folders[folder] = frozenset()
             except OSError as error:
                 raise BenchError(
                     f"{self.root / folder} cannot be listed ({error.strerror}); mend or remove it"
                 ) from error
         return self._folders[folder]
+
+
+def leads_out(root: Path, name: str) -> bool:
+    """Whether a file below a root is a link out of the root and out of its own folder.
+
+    A root may hold links to whole folders; a single file must not point elsewhere.
+    """
+    path = root / name
+    if not path.is_symlink():
+        return False
+    target = Path(os.path.realpath(path))
+    return not any(target.is_relative_to(place.resolve()) for place in (root, path.parent))

@@ -109,6 +109,14 @@ def sound_seconds(path: Path) -> float:
         return sound.frames / sound.rate_hz
 
 
+def sound_peak(path: Path) -> float:
+    """Largest magnitude of a sound file, full scale being 1; raises UnreadableMediaError."""
+    with _opened(path) as sound:
+        starts = range(0, sound.frames, CHECKED_AT_ONCE)
+        parts = (sound.mono(start, min(sound.frames, start + CHECKED_AT_ONCE)) for start in starts)
+        return max(float(np.abs(part).max()) for part in parts)
+
+
 def resampled(waveform: Tensor, native_hz: int, sample_rate_hz: int) -> Tensor:
     """Sound at another rate, by torchaudio's windowed sinc with a Kaiser window.
 

@@ -77,6 +77,7 @@ class VggSs(FolderClips):
     data_name = "vggss"
     layouts = LAYOUTS
     usual_train_lists = ("vggss_144k", "vggss_10k", "train")
+    usual_seconds = (9.5, 10.5)  # clips of VGG-Sound have 10 s
     obtain: ClassVar[str] = (
         "--data vggss needs a folder with frames/<id>.jpg, audio/<id>.wav and vggss.json. "
         "The boxes are in https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way "

@@ -1,0 +1,101 @@
+"""What `bench doctor` says of a data set: for people as tables, for machines as JSON."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from datamodules.inspection import Inspection, Media
+
+SHOWN = 5  # ids named for each defect; --json has them all
+
+
+def inspection_dict(found: Inspection) -> dict[str, object]:
+    """The same as plain JSON values, with the verdict."""
+    return {**asdict(found), "complete": found.is_complete}
+
+
+def inspection_tables(found: Inspection) -> RenderableType:
+    """Lists, leakage, annotations and files of a data set, and what to do."""
+    parts: list[RenderableType] = [_lists(found)]
+    if found.leakage:
+        parts.append(_leakage(found))
+    parts.append(_files(found))
+    parts += [Text(line) for line in _lines(found)]
+    return Group(*parts)
+
+
+def _lists(found: Inspection) -> Table:
+    table = Table(title=f"{found.data}: lists", title_justify="left")
+    for column in ("list", "ids", "repeated rows", "sha256"):
+        table.add_column(column, justify="left" if column in ("list", "sha256") else "right")
+    for name, each in found.lists.items():
+        table.add_row(escape(name), f"{each.n:,}", str(found.repeated.get(name, 0)),
+                      each.sha256[:16])  # fmt: skip
+    return table
+
+
+def _leakage(found: Inspection) -> Table:
+    table = Table(title="test clips in training lists", title_justify="left")
+    for column in ("training list", "test list", "clips", "videos"):
+        table.add_column(column, justify="right" if column in ("clips", "videos") else "left")
+    for each in found.leakage:
+        table.add_row(escape(each.train), escape(each.test), f"{each.clips:,}", f"{each.videos:,}")
+    return table
+
+
+def _files(found: Inspection) -> Table:
+    table = Table(title="files", title_justify="left")
+    uses = [use for use, media in found.media.items() if media.expected]
+    table.add_column("")
+    for use in uses:
+        table.add_column(use, justify="right")
+    kinds = ("expected", "present", "missing", "unreadable", "silent", "wrong length", "duplicates")
+    for kind in kinds:
+        table.add_row(kind, *(_count(found.media[use], kind) for use in uses))
+    return table
+
+
+def _count(media: Media, kind: str) -> str:
+    value = getattr(media, kind.replace(" ", "_"))
+    return f"{value if isinstance(value, int) else len(value):,}"
+
+
+def _lines(found: Inspection) -> Iterator[str]:
+    boxes = found.boxes
+    if boxes.total:
+        yield (
+            f"boxes: {boxes.total:,}, {boxes.degenerate} without extent inside the frame; "
+            f"{len(boxes.without)} samples with no box left{_named(boxes.without)}"
+        )
+    for use, media in found.media.items():
+        for word, ids in (
+            ("missing", media.missing),
+            ("silent", media.silent),
+            ("of unusual length", [f"{i} ({s:g} s)" for i, s in media.wrong_length.items()]),
+            ("equal bytes", [" = ".join(group) for group in media.duplicates]),
+            ("unreadable", [f"{i} ({reason})" for i, reason in media.unreadable.items()]),
+        ):
+            if ids:
+                yield f"{use}, {word}{_named(ids)}"
+    yield from (f"note: {note}" for note in found.notes)
+    if found.is_miniature:
+        yield "a miniature made by bench sample-data: no run on it is ranked"
+    test = found.media["test"]
+    if found.is_complete:
+        yield f"The test set is complete: {test.expected:,} samples."
+    else:
+        yield (
+            f"The test set is NOT complete: {test.usable:,} of {test.expected:,} samples can be "
+            "used. Every run says so and is not ranked. Cut what is missing from the videos with: "
+            f"bench prepare {found.data} --videos DIR --root {found.root or 'DIR'}"
+        )
+
+
+def _named(ids: Sequence[str]) -> str:
+    if not ids:
+        return ""
+    return f": {', '.join(ids[:SHOWN])}{', ...' if len(ids) > SHOWN else ''}"
