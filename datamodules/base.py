@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.augment import AUGMENTATIONS, augmented_frames, augmented_sound
 from datamodules.box_maps import box_map
-from datamodules.clip import Annotation, Batch, Clip, Inputs
+from datamodules.clip import Annotation, Batch, Clip, Features, Inputs
 from datamodules.id_lists import ListIdentity, ids_sha256
 from datamodules.sampling import (
     ANNOTATORS,
@@ -171,6 +171,15 @@ class ClipData(pl.LightningDataModule, ABC):
             return None
         events = labels[labels < len(self.report.classes)]
         return int(events[0]) if len(events) else len(self.report.classes)
+
+    def features(self, split: str, row: int, source: int | None = None) -> Features | None:
+        """Features of one clip in place of its frames and its sound, without the axis of clips.
+
+        ``visual`` is ``(T, C, h, w)`` and ``audio`` ``(T, D)`` float32, of the isolated sound where
+        a source is named. None where clips come as frames and sounds; then all clips do. Features
+        are of whole frames, so a data set that delivers them refuses augmentation.
+        """
+        return None
 
     def num_sources(self, split: str, row: int) -> int:
         """How many isolated sounds are known of a clip; they stand in the order of its sources."""
@@ -363,17 +372,39 @@ class ClipDataset(Dataset[Batch]):
         *,
         source: int | None = None,
     ) -> tuple[Clip, Tensor | None]:
-        frames = torch.stack([self.data.frames(self.split, int(row)) for row in frame_rows])
-        waveform = torch.stack([self._sound(int(row), source) for row in sound_rows])
+        features = self._features(frame_rows, sound_rows, source)
+        frames = self._frames(frame_rows, features)
+        waveform = self._waveform(sound_rows, source, features)
         index = torch.from_numpy(np.array(frame_rows, dtype=np.int64))
         middle = torch.full_like(index, self.data.inputs.num_segments // 2)
         padded = None if boxes is None else _padded(boxes)
         if self.augmentation == "none":
-            return Clip(index, frames, waveform, middle), padded
+            return Clip(index, frames, waveform, middle, features=features), padded
         seen, heard = self._rngs(FRAMES, frame_rows, epoch), self._rngs(SOUNDS, sound_rows, epoch)
         frames, padded = augmented_frames(frames, self.augmentation, seen, padded)
         waveform = augmented_sound(waveform, self.augmentation, heard)
         return Clip(index, frames, waveform, middle), padded
+
+    def _features(self, frame_rows: Rows, sound_rows: Rows, source: int | None) -> Features | None:
+        """Visual features of the frames and audio features of the sounds; None without any."""
+        seen = [self.data.features(self.split, int(row)) for row in frame_rows]
+        heard = seen
+        if source is not None or not np.array_equal(frame_rows, sound_rows):
+            heard = [self.data.features(self.split, int(row), source) for row in sound_rows]
+        visual = _stacked([None if one is None else one.visual for one in seen])
+        audio = _stacked([None if one is None else one.audio for one in heard])
+        return None if visual is None and audio is None else Features(visual, audio)
+
+    def _frames(self, rows: Rows, features: Features | None) -> Tensor:
+        if features is not None and features.visual is not None:
+            shape = (len(rows), self.data.inputs.num_segments, 3, 0, 0)
+            return torch.zeros(shape, dtype=torch.uint8)
+        return torch.stack([self.data.frames(self.split, int(row)) for row in rows])
+
+    def _waveform(self, rows: Rows, source: int | None, features: Features | None) -> Tensor:
+        if features is not None and features.audio is not None:
+            return torch.zeros(len(rows), self.data.inputs.num_segments, 0)
+        return torch.stack([self._sound(int(row), source) for row in rows])
 
     def _sound(self, row: int, source: int | None) -> Tensor:
         if source is None:
@@ -417,6 +448,12 @@ class ClipDataset(Dataset[Batch]):
     def _rngs(self, purpose: int, rows: Rows, epoch: int) -> list[np.random.Generator]:
         seeds = ([purpose, self.data.seed, epoch, int(row)] for row in rows)
         return [np.random.default_rng(seed) for seed in seeds]
+
+
+def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
+    """The values of all clips along a first axis; None where they are absent."""
+    there = [value for value in values if value is not None]
+    return torch.stack(there) if there else None
 
 
 def _padded(boxes: Sequence[NDArray[np.float64]]) -> Tensor:

@@ -19,6 +19,7 @@ class Inputs:
     proposals: int = 0
     box_map_size: int = 0  # cells per side of the box maps that training sees; 0: it sees no boxes
     labels: str = "none"  # none | clip | segment: the classes that training sees
+    takes_features: bool = False  # whether features may come in place of frames and sounds
 
     @property
     def segment_samples(self) -> int:
@@ -27,7 +28,10 @@ class Inputs:
 
 
 class Features(NamedTuple):
-    """Frozen-backbone features that stand in for frames and waveform when a cache is used."""
+    """Frozen-backbone features that stand in for frames and waveform where a clip has them.
+
+    ``frames`` are then ``(B, T, 3, 0, 0)`` and ``waveform`` ``(B, T, 0)``, each for its own part.
+    """
 
     visual: Tensor | None  # (B, T, C, h, w) float32
     audio: Tensor | None  # (B, T, D) float32
@@ -49,10 +53,17 @@ class Clip(NamedTuple):
         return moved
 
     def cat(self, other: "Clip") -> "Clip":
-        """These clips followed by others of the same inputs, without features."""
-        pairs = zip(self[:5], other[:5], strict=True)
-        joined = (None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
-        return Clip(*joined)  # type: ignore[arg-type]
+        """These clips followed by others of the same inputs; what either lacks is None."""
+        tensors = (_joined(a, b) for a, b in zip(self[:5], other[:5], strict=True))
+        features = None
+        if self.features is not None and other.features is not None:
+            pairs = zip(self.features, other.features, strict=True)
+            features = Features(*(_joined(a, b) for a, b in pairs))
+        return Clip(*tensors)._replace(features=features)  # type: ignore[arg-type]
+
+
+def _joined(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else torch.cat([first, second])
 
 
 class Annotation(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datamodules.base import ClipData, DataConfig, DataReport, Split
-from datamodules.clip import Batch, Clip, Inputs
+from datamodules.clip import Batch, Clip, Features, Inputs
 from datamodules.sampling import Rows
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -370,3 +370,71 @@ def test_no_test_clip_shows_its_annotation():
     loaders = annotated(labels="segment", box_map_size=4).test_dataloader()
 
     assert all(batch.annotation is None for loader in loaders for batch in loader)
+
+
+class Featured(Annotated):
+    """The same clips by features: row r is r in the visual ones and 10 r in the audio ones."""
+
+    audio = True
+
+    def features(self, split: str, row: int, source: int | None = None) -> Features:
+        heard = 10 * row if source is None else 100 * row + source
+        visual, audio = torch.full((2, 5, 1, 1), float(row)), torch.full((2, 6), float(heard))
+        return Features(visual, audio if self.audio else None)
+
+
+def featured(*, audio: bool = True) -> Featured:
+    asked = Inputs(image_size=8, num_segments=2, sample_rate_hz=4, segment_seconds=1.0)
+    data = Featured(DataConfig(batch_size=4), asked, seed=0)
+    data.audio = audio
+    return data
+
+
+def of_first_cell(batch: Batch) -> tuple[list[float], list[float]]:
+    features = batch.clip.features
+    assert features is not None
+    assert features.visual is not None
+    assert features.audio is not None
+    return features.visual[:, 0, 0, 0, 0].tolist(), features.audio[:, 0, 0].tolist()
+
+
+def test_features_come_in_place_of_frames_and_sounds():
+    (batch,) = featured().train_dataloader()
+
+    visual, audio = of_first_cell(batch)
+    assert visual == batch.clip.index.tolist()
+    assert audio == [10 * row for row in visual]
+    assert (batch.clip.frames.shape, batch.clip.frames.dtype) == ((4, 2, 3, 0, 0), torch.uint8)
+    assert (batch.clip.waveform.shape, batch.clip.waveform.dtype) == ((4, 2, 0), torch.float32)
+
+
+def test_a_swapped_clip_has_the_audio_features_of_its_sound_and_so_has_an_isolated_one():
+    own, swapped, first, second = featured().test_dataloader()
+
+    ((seen, heard),) = (of_first_cell(batch) for batch in own)
+    ((_, swapped_heard),) = (of_first_cell(batch) for batch in swapped)
+    isolated = [of_first_cell(batch) for loader in (first, second) for batch in loader]
+    assert (seen, heard) == ([0, 1, 2, 3], [0, 10, 20, 30])
+    assert sorted(swapped_heard) == heard
+    assert all(one != other for one, other in zip(swapped_heard, heard, strict=True))
+    assert isolated == [([0, 1, 2], [0, 100, 200]), ([0, 2], [1, 201])]
+
+
+def test_drawn_clips_have_features_of_their_own():
+    data = featured()
+    data.draw = lambda rows, epoch, seed: ((rows + 1) % 4, (rows + 2) % 4)
+
+    (batch,) = data.train_dataloader()
+
+    assert batch.extra is not None
+    rows = batch.clip.index.numpy()
+    visual, audio = of_first_cell(batch._replace(clip=batch.extra))
+    assert (visual, audio) == (((rows + 1) % 4).tolist(), (10 * ((rows + 2) % 4)).tolist())
+
+
+def test_what_has_no_features_comes_as_it_is():
+    (batch,) = featured(audio=False).train_dataloader()
+
+    assert batch.clip.features is not None
+    assert batch.clip.features.audio is None
+    assert (batch.clip.frames.shape, batch.clip.waveform.shape) == ((4, 2, 3, 0, 0), (4, 2, 4))

@@ -13,7 +13,7 @@ def clips(rows: list[int], *, proposals: bool = False, features: bool = False) -
         index.view(-1, 1, 1).expand(-1, 2, 5).float(),
         torch.ones(count, dtype=torch.int64),
         torch.full((count, 2, 3, 4), 0.5) if proposals else None,
-        Features(torch.zeros(count, 2, 6, 1, 1), None) if features else None,
+        Features(index.view(-1, 1, 1, 1, 1).expand(-1, 2, 6, 1, 1), None) if features else None,
     )
 
 
@@ -43,8 +43,18 @@ def test_cat_has_no_proposals_where_either_has_none(first: bool):
     assert joined.proposals is None
 
 
-def test_cat_leaves_features_out():
-    assert clips([0], features=True).cat(clips([1], features=True)).features is None
+def test_cat_puts_the_other_features_behind():
+    joined = clips([0, 4], features=True).cat(clips([1], features=True))
+
+    assert joined.features is not None
+    assert joined.features.visual is not None
+    assert joined.features.visual[:, 1, 5, 0, 0].tolist() == [0, 4, 1]
+    assert joined.features.audio is None
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_cat_has_no_features_where_either_has_none(first: bool):
+    assert clips([0], features=first).cat(clips([1], features=not first)).features is None
 
 
 def test_to_moves_every_tensor_there_is():
