@@ -184,8 +184,7 @@ def _best_first(arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
 
 
 def _only_boxes(predictions: Predictions) -> bool:
-    has_maps = predictions.heatmap is not None or predictions.source_heatmap is not None
-    return predictions.boxes is not None and not has_maps
+    return predictions.boxes is not None and not predictions.has_maps
 
 
 def _check_repeats(ids: Sequence[str]) -> None:

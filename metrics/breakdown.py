@@ -33,7 +33,8 @@ def breakdown(
 ) -> list[Group]:
     """Scores of each part on its own, under the thresholds of the whole.
 
-    Negatives and samples without a class belong to no part.
+    Negatives and samples without a class, or without a place where the parts are sizes, belong to
+    no part.
 
     Args:
         scores: of the whole list.
@@ -53,7 +54,7 @@ def breakdown(
     part_of = {
         sample.id: sample.category if by == "category" else size_bucket(sample, protocol)
         for sample in truth
-        if sample.on_screen
+        if (sample.on_screen if by == "category" else sample.has_place)
     }
     parts = [part_of.get(sample_id) for sample_id in scores.ids]
     names = sorted({part for part in parts if part is not None})

@@ -27,15 +27,15 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
 
     Returns:
         Fractions in [0, 1] per metric key, which a map with equal pixels may exceed; empty where
-        there is no sample.
+        no sample has a place to find.
 
     Raises:
         BenchError: unknown protocol.
     """
     if isinstance(protocol, str):
         protocol = protocol_named(protocol)
-    on_screen = [sample for sample in truth if sample.on_screen]
-    drawn = [grid_truth(sample, protocol) for sample in on_screen]
+    placed = [sample for sample in truth if sample.has_place]
+    drawn = [grid_truth(sample, protocol) for sample in placed]
     best = np.array([_best(gt, protocol) for gt in drawn])
     marked = np.array([bool(gt.whole.masks) for gt in drawn], dtype=np.bool_)
     if protocol.empty_truth == "excluded":
@@ -53,7 +53,7 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
         **({"iou@0.5": rates["ciou@0.5"]} if has_one_box_set(truth) else {}),
         "pixel_ap": 1.0,
         "pointing": float(marked.mean()),
-        **_interactive(on_screen, best, protocol),
+        **_interactive(placed, best, protocol),
     }
 
 
@@ -111,14 +111,14 @@ def kept_pixels(marked: int, protocol: Protocol) -> int:
 
 
 def _interactive(
-    on_screen: Sequence[Truth], best: NDArray[np.float64], protocol: Protocol
+    placed: Sequence[Truth], best: NDArray[np.float64], protocol: Protocol
 ) -> dict[str, float]:
     """Ceiling of interactive IoU, where samples share frames."""
-    members = Counter(sample.frame for sample in on_screen if sample.frame is not None)
-    if max(members.values(), default=1) < 2 or len(best) != len(on_screen):
+    members = Counter(sample.frame for sample in placed if sample.frame is not None)
+    if max(members.values(), default=1) < 2 or len(best) != len(placed):
         return {}
     hits = (best >= 0.5).astype(np.float64)
-    found = interactive_hits(hits, [sample.frame for sample in on_screen], members)
+    found = interactive_hits(hits, [sample.frame for sample in placed], members)
     return {"iiou@0.5": float(np.nanmean(found))}
 
 

@@ -50,8 +50,11 @@ def available_floors(truth: Sequence[Truth]) -> tuple[str, ...]:
         truth: the whole test list.
 
     Returns:
-        All of ``FLOORS``, without ``all_objects`` unless every sample knows its objects.
+        All of ``FLOORS``, without ``all_objects`` unless every sample knows its objects; none where
+        no sample has a place to find, as on AVE.
     """
+    if truth and all(sample.has_only_segments for sample in truth):
+        return ()
     if truth and all(sample.objects is not None for sample in truth):
         return tuple(FLOORS)
     return tuple(name for name in FLOORS if name != "all_objects")
@@ -84,9 +87,8 @@ def floor_scores(
         BenchError: no such floor, objects unknown, unknown protocol, or an id twice.
     """
     if name not in available_floors(truth):
-        raise BenchError(
-            f"no floor {name!r} on this test list; there are: {', '.join(available_floors(truth))}"
-        )
+        have = ", ".join(available_floors(truth)) or "none, for no sample has a place to find"
+        raise BenchError(f"no floor {name!r} on this test list; there are: {have}")
     if isinstance(protocol, str):
         protocol = protocol_named(protocol)
     truth_rows(truth)
@@ -166,7 +168,7 @@ def _mean_truths(truth: Sequence[Truth], protocol: Protocol) -> list[NDArray[np.
     totals = np.zeros((FOLDS, protocol.map_size, protocol.map_size))
     sizes = np.zeros(FOLDS)
     for sample in truth:
-        if sample.on_screen:
+        if sample.has_place:
             totals[fold_of(sample.id)] += truth_map(sample, protocol)
             sizes[fold_of(sample.id)] += 1
     outside = sizes.sum() - sizes

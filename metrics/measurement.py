@@ -107,7 +107,7 @@ def _planes(weighted: Sequence[tuple[float, NDArray[np.bool_]]]) -> TruthPlanes:
 class GridTruth(NamedTuple):
     """Truth of one sample on a protocol's grid, drawn once for however many maps."""
 
-    on_screen: bool
+    has_place: bool
     whole: TruthPlanes
     annotators: tuple[TruthPlanes | None, ...]  # one per annotator of the list; None: none here
     sources: tuple[TruthPlanes | None, ...]  # one per source; None: it keeps silent
@@ -125,7 +125,7 @@ def grid_truth(truth: Truth, protocol: Protocol, annotators: int = 0) -> GridTru
     drawn = truth.boxes if truth.mask is None else ()
     own = [_mask_planes(None, boxes, size=size) for boxes in drawn[:annotators]]
     return GridTruth(
-        truth.on_screen,
+        truth.has_place,
         truth_planes(truth, protocol),
         (*own, *[None] * (annotators - len(own))),
         tuple(
@@ -401,6 +401,27 @@ def measured_answer(
         BenchError: see :func:`metrics.predictions.check_answer`.
     """
     check_answer(answer, truth)
+    if truth.has_only_segments:
+        width = row_width(protocol, annotators, is_mask=answer.boxes is not None)
+        row = np.full(width, NAN)
+        row[figure_place("confidence")] = answer.confidence
+    else:
+        row = _localised(answer, truth, protocol, annotators, map_range, ranking=ranking)
+    if answer.segment_logits is not None and truth.segments is not None:
+        row[figure_place("segment_acc")] = segment_accuracy(answer.segment_logits, truth.segments)
+    return row
+
+
+def _localised(
+    answer: Answer,
+    truth: Truth,
+    protocol: Protocol,
+    annotators: int,
+    map_range: MapRange | None,
+    *,
+    ranking: bool,
+) -> NDArray[np.float64]:
+    """The part of :func:`measured_answer` that follows from maps or boxes."""
     if answer.boxes is not None:
         whole: ScoredMap | None = mask_as_map(_best_box(answer.boxes, protocol.map_size))
     elif answer.heatmap is not None:
@@ -416,8 +437,6 @@ def measured_answer(
     row[figure_place("confidence")] = answer.confidence if np.isnan(from_map) else from_map
     if answer.boxes is not None:
         row[figure_place("pointing")] = NAN  # all pixels of a box are equal, so none is pointed at
-    if answer.segment_logits is not None and truth.segments is not None:
-        row[figure_place("segment_acc")] = segment_accuracy(answer.segment_logits, truth.segments)
     return row
 
 
@@ -459,13 +478,13 @@ def measured_maps(
     figures = dict.fromkeys(FIGURES, NAN)
     figures["constant"] = float(maps[0].constant)
     ciou = np.full((1 + len(gt.annotators), 1 if maps[0].is_mask else protocol.num_cuts), NAN)
-    if gt.on_screen and whole is not None:
+    if gt.has_place and whole is not None:
         ciou[0], figures["pixel_ap"] = measure(whole, gt.whole, protocol, ranking=ranking)
         figures["pointing"] = float(any(mask[whole.peak] for mask in gt.whole.masks))
         for place, own in enumerate(gt.annotators, start=1):
             if own is not None:
                 ciou[place] = measure(whole, own, protocol, ranking=False).ciou
-    if gt.on_screen and sources is not None:
+    if gt.has_place and sources is not None:
         ciou[0], found = _measured_sources(sources, gt, protocol, ranking=ranking)
         figures |= found
     return np.concatenate([ciou.ravel(), list(figures.values())])

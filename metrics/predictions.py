@@ -10,6 +10,7 @@ from metrics.errors import BenchError
 from metrics.truth import Truth
 
 MapRange = tuple[float, float]
+NO_MAPS = "predictions hold no maps; write heatmap (N, h, w) or boxes (N, K, 4)"
 
 
 class Answer(NamedTuple):
@@ -27,8 +28,8 @@ class Predictions(NamedTuple):
 
     Attributes:
         ids: N sample ids in any order.
-        heatmap: ``(N, h, w)`` finite numbers, higher = source; None where boxes or maps per source
-            are all there is.
+        heatmap: ``(N, h, w)`` finite numbers, higher = source; None where boxes, maps per source or
+            logits of segments are all there is.
         confidence: ``(N,)`` finite numbers, higher = on screen.
         boxes: ``(N, K, 4)`` xyxy in [0, 1], best first; a row of NaN is no box.
         segment_logits: ``(N, T, C)`` finite numbers, the last class is background.
@@ -47,6 +48,11 @@ class Predictions(NamedTuple):
     source_count: NDArray[np.integer] | None = None
     map_range: MapRange | None = None
     use_boxes: bool = False
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether there is a map of either kind."""
+        return self.heatmap is not None or self.source_heatmap is not None
 
     def answer(self, row: int) -> Answer:
         """Everything predicted for the sample of a row."""
@@ -73,9 +79,9 @@ def check_shapes(predictions: Predictions) -> None:
         BenchError: names the array, the shape it should have and the one it has.
     """
     n = len(predictions.ids)
-    has_maps = predictions.heatmap is not None or predictions.source_heatmap is not None
-    if not (has_maps or predictions.use_boxes):
-        raise BenchError("predictions hold no maps; write heatmap (N, h, w) or boxes (N, K, 4)")
+    answers_places = predictions.has_maps or predictions.use_boxes
+    if not answers_places and predictions.segment_logits is None:
+        raise BenchError(NO_MAPS)
     if predictions.use_boxes and predictions.boxes is None:
         raise BenchError("predictions hold no boxes; write boxes (N, K, 4) or score the maps")
     shapes = {
@@ -113,7 +119,8 @@ def check_answer(answer: Answer, truth: Truth) -> None:
 
     Raises:
         BenchError: NaN, infinity or a range beyond float32 in a map, a confidence or logits; a box
-            outside the frame or turned inside out; too few maps or segments for the truth.
+            outside the frame or turned inside out; too few maps or segments for the truth, or
+            nothing that could be measured against it.
     """
     for name, values in (("map", answer.heatmap), ("map of a source", answer.source_heatmap),
                          ("segment_logits", answer.segment_logits)):  # fmt: skip
@@ -126,11 +133,6 @@ def check_answer(answer: Answer, truth: Truth) -> None:
         raise BenchError(f"confidence of {truth.id!r} must be finite, got {answer.confidence}")
     if answer.boxes is not None:
         _check_boxes(answer.boxes, truth.id)
-    only_sources = answer.heatmap is None and answer.boxes is None
-    if only_sources and answer.source_heatmap is not None and not truth.sources:
-        raise BenchError(
-            f"{truth.id!r} has maps per source only, but its truth knows no sources; write heatmap"
-        )
     _check_count("source_heatmap", answer.source_heatmap, truth.sources or None, truth.id)
     _check_count("segment_logits", answer.segment_logits, truth.segments, truth.id)
     if answer.segment_logits is not None and truth.segments is not None:
@@ -139,6 +141,25 @@ def check_answer(answer: Answer, truth: Truth) -> None:
             raise BenchError(
                 f"segment_logits of {truth.id!r} have {classes} classes, but its truth has class "
                 f"{highest}; write one column per class, background last"
+            )
+    _check_measurable(answer, truth)
+
+
+def _check_measurable(answer: Answer, truth: Truth) -> None:
+    """Whether the answer has a part of the kind that the truth knows."""
+    if truth.has_only_segments:
+        if answer.segment_logits is None:
+            raise BenchError(
+                f"{truth.id!r} has no box, only classes of its segments, and the predictions hold "
+                "no classes; write segment_logits (N, T, C), or choose data with boxes"
+            )
+    elif answer.heatmap is None and answer.boxes is None:
+        if answer.source_heatmap is None:
+            raise BenchError(NO_MAPS)
+        if not truth.sources:
+            raise BenchError(
+                f"{truth.id!r} has maps per source only, but its truth knows no sources; write "
+                "heatmap"
             )
 
 

@@ -52,11 +52,12 @@ class Scores(NamedTuple):
             ``piap``, ``nsa``, ``onscreen_acc``.
         n_expected: samples on the test list.
         missing: expected, not given.
-        excluded: without a marked pixel, where the protocol excludes them (given or not).
+        excluded: without a marked pixel, where the protocol excludes them (given or not); a sample
+            whose place nobody knows (``Truth.has_only_segments``) is scored on its segments.
         negatives: scored, but their source is not on the screen.
         constant_maps: scored, but the map has one value only.
         undefined: scored, but the consensus IoU is 0/0; counts as a miss.
-        thresholds: one per fold, None where the protocol has its own rule.
+        thresholds: one per fold, None where the protocol has its own rule or no place is known.
         partial: too few samples to cross-fit thresholds.
         metrics: fractions in [0, 1]; a key is absent where it has no meaning.
         ci95: 95 % bootstrap interval per key, thresholds held fixed.
@@ -184,7 +185,7 @@ def score(
     rows = [_known_row(sample_id, row_of) for sample_id in predictions.ids]
     _refuse_repeats(predictions.ids, "the predictions")
     check_shapes(predictions)
-    if not predictions.use_boxes:
+    if predictions.has_maps and not predictions.use_boxes:
         check_range(protocol, predictions.map_range)
     annotators = num_annotators(truth)
     np.empty(KEPT_BLOCK_BYTES, dtype=np.uint8)  # freed at once; see there
@@ -260,7 +261,7 @@ def summarise(
         excluded=tuple(truth[row].id for row in sorted(empty)),
         negatives=tuple(sample.id for sample in samples if not sample.on_screen),
         constant_maps=_ids_where(ids, draws[:, scored, figure_place("constant")].min(axis=0) == 1),
-        undefined=_ids_where(ids, np.isnan(values["ciou"]) & table.on_screen),
+        undefined=_ids_where(ids, np.isnan(values["ciou"]) & table.placed),
         thresholds=fit.thresholds if len(draws) == 1 else None,
         partial=fit.partial,
         metrics={key: float(np.nanmean(column)) for key, column in means.items()}
@@ -286,6 +287,8 @@ class _Table:
         self.samples, self.protocol = samples, protocol
         self.ids = [sample.id for sample in samples]
         self.on_screen = np.array([sample.on_screen for sample in samples], dtype=np.bool_)
+        self.placed = np.array([sample.has_place for sample in samples], dtype=np.bool_)
+        self.only_segments = all(sample.has_only_segments for sample in truth)
         self.folds = np.array([fold_of(sample_id) for sample_id in self.ids], dtype=int)
         self.annotators = num_annotators(truth)
         self.members = Counter(sample.frame for sample in truth if sample.frame is not None)
@@ -297,13 +300,15 @@ class _Table:
         """All columns of ``(n, W)`` raw results that have a meaning, and the thresholds used."""
         cuts = (measured.shape[1] - len(FIGURES)) // (1 + self.annotators)
         at_cuts = measured[:, : -len(FIGURES)].reshape(-1, 1 + self.annotators, cuts)
-        fit = _fit(self.ids, self.on_screen, at_cuts[:, 0], self.protocol, thresholds)
+        fit = _Fit(None, partial=False)
+        if not self.only_segments:
+            fit = _fit(self.ids, self.placed, at_cuts[:, 0], self.protocol, thresholds)
         chosen = np.zeros(len(self.ids), dtype=int)
         if fit.thresholds is not None:
             places = [self.protocol.threshold_grid.index(value) for value in fit.thresholds]
             chosen = np.array(places)[self.folds]
         ciou = at_cuts[np.arange(len(self.ids)), :, chosen]  # (n, 1 + annotators)
-        columns = {"ciou": ciou[:, 0], **self._hits("", ciou[:, 0], self.on_screen)}
+        columns = {"ciou": ciou[:, 0], **self._hits("", ciou[:, 0], self.placed)}
         columns |= {name: measured[:, figure_place(name)] for name in ("pixel_ap", "pointing")}
         if fit.thresholds is not None:
             columns["threshold"] = np.array(fit.thresholds)[self.folds]
@@ -342,7 +347,7 @@ class _Table:
             drew = np.array([_drew(sample, place) for sample in self.samples], dtype=np.bool_)
             prefix = f"annotator{place}_"
             further[f"{prefix}ciou"] = ciou[:, place]
-            further |= self._hits(prefix, ciou[:, place], drew & self.on_screen)
+            further |= self._hits(prefix, ciou[:, place], drew & self.placed)
         if "confidence" in further and not self.on_screen.all() and self.on_screen.any():
             correct = onscreen_correct(further["confidence"], self.on_screen, self.folds, FOLDS)
             further["onscreen_acc"] = correct.correct
@@ -382,7 +387,7 @@ def _mean_columns(per_draw: Sequence[Mapping[str, Column]]) -> dict[str, Column]
 
 def _fit(
     ids: Sequence[str],
-    on_screen: NDArray[np.bool_],
+    placed: NDArray[np.bool_],
     ciou: NDArray[np.float64],
     protocol: Protocol,
     thresholds: Sequence[float] | None,
@@ -392,7 +397,7 @@ def _fit(
         if thresholds is not None:
             raise ValueError(f"protocol {protocol.name} takes no thresholds, got {thresholds}")
         return _Fit(None, partial=False)
-    chosen = on_screen & ~np.isnan(ciou).any(axis=1)  # no threshold is better on the others
+    chosen = placed & ~np.isnan(ciou).any(axis=1)  # no threshold is better on the others
     ids = [sample_id for sample_id, one in zip(ids, chosen, strict=True) if one]
     ciou = ciou[chosen]
     folds = np.array([fold_of(sample_id) for sample_id in ids], dtype=int)
@@ -487,7 +492,7 @@ def _excluded_rows(truth: Sequence[Truth], protocol: Protocol) -> set[int]:
     return {
         row
         for row, sample in enumerate(truth)
-        if sample.on_screen and not truth_planes(sample, protocol).masks
+        if sample.has_place and not truth_planes(sample, protocol).masks
     }
 
 

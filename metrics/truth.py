@@ -32,6 +32,7 @@ class Truth(NamedTuple):
     it. Such a sample has nothing to localise and counts in the on-screen metrics alone.
     ``frame`` names the frame where several samples share one (``is3``); interactive IoU goes by it.
     ``segments`` is ``(T,)`` int64, the class of each segment, the last class being background.
+    A sample that has them and no boxes, mask or sources counts in the accuracy of segments alone.
     ``sources`` holds each source on its own, in the order of the maps of ``source_heatmap``.
     """
 
@@ -44,3 +45,14 @@ class Truth(NamedTuple):
     frame: str | None = None
     segments: NDArray[np.int64] | None = None
     sources: tuple[Source, ...] = ()
+
+    @property
+    def has_only_segments(self) -> bool:
+        """Whether the classes of segments are all that is known: nobody marked a place (AVE)."""
+        marked = bool(self.boxes or self.sources) or self.mask is not None
+        return self.on_screen and self.segments is not None and not marked
+
+    @property
+    def has_place(self) -> bool:
+        """Whether there is a place to find; it may be empty, which is for protocols to judge."""
+        return self.on_screen and not self.has_only_segments

@@ -1,0 +1,133 @@
+"""Samples of which only the classes of segments are known: no place, so no map is measured."""
+
+import numpy as np
+import pytest
+import torch
+
+from metrics.ceilings import ceiling
+from metrics.errors import BenchError
+from metrics.floors import available_floors, floor_scores
+from metrics.localization import LocalizationMetrics
+from metrics.predictions import Answer, Predictions, check_answer
+from metrics.protocols import PROTOCOLS
+from metrics.scoring import Scores, score
+from metrics.truth import Source, Truth
+
+BOX = np.array([[0.0, 0.0, 0.5, 1.0]])
+COUNT, SEGMENTS, CLASSES = 60, 10, 5
+RNG = np.random.default_rng(4)
+LABELS = RNG.integers(CLASSES, size=(COUNT, SEGMENTS))
+LOGITS = RNG.normal(size=(COUNT, SEGMENTS, CLASSES)).astype(np.float32)
+MAPS = RNG.random((COUNT, 7, 7), dtype=np.float32)
+TRUTH = [
+    Truth(f"clip{k:02d}", (), category="dog", segments=own) for k, own in enumerate(LABELS)
+]  # fmt: skip
+IDS = [sample.id for sample in TRUTH]
+
+
+def right(rows: range) -> list[bool]:
+    """Whether the first highest logit is that of the label, by plain loops."""
+    return [
+        LOGITS[row, segment].tolist().index(max(LOGITS[row, segment])) == LABELS[row, segment]
+        for row in rows
+        for segment in range(SEGMENTS)
+    ]
+
+
+def scored(*, maps: bool = False, protocol: str = "bench-v1") -> Scores:
+    given = Predictions(IDS, segment_logits=LOGITS)
+    if maps:
+        given = given._replace(heatmap=MAPS, map_range=(0.0, 1.0))
+    return score(given, TRUTH, protocol)
+
+
+@pytest.mark.parametrize(
+    ("truth", "only_segments", "place"),
+    [
+        (TRUTH[0], True, True),
+        (TRUTH[0]._replace(boxes=(BOX,)), False, False),
+        (TRUTH[0]._replace(boxes=(np.empty((0, 4)),)), False, False),
+        (TRUTH[0]._replace(mask=np.ones((2, 2), np.bool_)), False, False),
+        (TRUTH[0]._replace(sources=(Source(BOX),)), False, False),
+        (TRUTH[0]._replace(on_screen=False), False, True),
+        (TRUTH[0]._replace(segments=None), False, False),
+    ],
+)
+def test_a_place_is_unknown_where_segments_are_all_there_is(
+    truth: Truth, only_segments: bool, place: bool
+) -> None:
+    assert (truth.has_only_segments, truth.has_place) == (only_segments, not place)
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_only_the_accuracy_of_segments_is_measured(name: str, maps: bool) -> None:
+    scores = scored(maps=maps, protocol=name)
+
+    assert dict(scores.metrics) == {"segment_acc": pytest.approx(np.mean(right(range(COUNT))))}
+    assert (scores.n, scores.n_expected, scores.excluded, scores.missing) == (60, 60, (), ())
+    assert (scores.undefined, scores.constant_maps, scores.negatives) == ((), (), ())
+
+
+def test_columns_of_places_are_nan_and_there_is_no_threshold() -> None:
+    scores = scored(maps=True)
+
+    for name in ("ciou", "hit@0.5", "auc", "pixel_ap", "pointing"):
+        assert np.isnan(scores.values[name]).all(), name
+    assert (scores.thresholds, scores.partial) == (None, False)
+    assert "threshold" not in scores.values
+
+
+def test_clips_without_an_answer_are_missing_and_the_others_keep_their_scores() -> None:
+    given = Predictions(IDS[:20], segment_logits=LOGITS[:20])
+
+    scores = score(given, TRUTH, "bench-v1")
+
+    assert scores.missing == tuple(IDS[20:])
+    assert scores.metrics["segment_acc"] == pytest.approx(np.mean(right(range(20))))
+    assert not scores.partial
+
+
+def test_batches_score_as_the_whole() -> None:
+    metric = LocalizationMetrics(TRUTH, "bench-v1", batched=True)
+
+    for rows in torch.arange(COUNT).split(7):
+        metric.update(rows, torch.from_numpy(MAPS)[rows], segment_logits=torch.tensor(LOGITS)[rows])
+
+    assert metric.compute().metrics == scored().metrics
+
+
+def test_beside_samples_with_a_place_only_those_count_in_its_metrics() -> None:
+    placed = [Truth(f"box{k:02d}", (BOX,), segments=LABELS[k]) for k in range(60)]
+    both = Predictions(
+        [*IDS, *(each.id for each in placed)],
+        np.concatenate([MAPS, MAPS]),
+        segment_logits=np.concatenate([LOGITS, LOGITS]),
+    )
+
+    scores = score(both, [*TRUTH, *placed], "bench-v1")
+
+    alone = score(Predictions(both.ids[60:], MAPS, segment_logits=LOGITS), placed, "bench-v1")
+    assert scores.n == 120
+    of_boxes = {key: value for key, value in alone.metrics.items() if key != "iou@0.5"}
+    assert dict(scores.metrics) == pytest.approx(of_boxes)
+    assert scores.thresholds == alone.thresholds
+
+
+def test_there_is_no_floor_and_no_ceiling_where_no_place_is_known() -> None:
+    assert available_floors(TRUTH) == ()
+    assert ceiling(TRUTH, "bench-v1") == {}
+    with pytest.raises(BenchError, match="no floor 'center' .*: none, for no sample has a place"):
+        floor_scores("center", TRUTH, "bench-v1")
+
+
+def test_maps_alone_are_refused_in_words() -> None:
+    with pytest.raises(BenchError, match=r"'clip00' has no box, .* write segment_logits \(N, T, C"):
+        score(Predictions(IDS, MAPS), TRUTH, "bench-v1")
+
+
+def test_logits_alone_are_refused_where_there_is_a_place_to_find() -> None:
+    truth = TRUTH[0]._replace(boxes=(BOX,))
+
+    with pytest.raises(BenchError, match=r"hold no maps; write heatmap \(N, h, w\) or boxes"):
+        check_answer(Answer(segment_logits=LOGITS[0]), truth)
