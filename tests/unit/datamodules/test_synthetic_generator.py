@@ -7,13 +7,12 @@ import pytest
 
 from datamodules.synthetic_generator import (
     CLASSES,
-    FAMILIES,
-    PITCHES_HZ,
     SPLITS,
     SyntheticClip,
     SyntheticSpec,
     generate_clip,
 )
+from datamodules.synthetic_sounds import FAMILIES, PITCHES_HZ
 from metrics.floors import floor_scores
 from metrics.scoring import score_maps
 from metrics.truth import Truth
