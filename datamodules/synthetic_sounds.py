@@ -4,9 +4,9 @@ Bytes are the same everywhere by the rule of :mod:`datamodules.synthetic_generat
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache, reduce
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,14 @@ FAMILIES = ("harmonic", "gated", "noise", "chirp")
 PITCHES_HZ = (300.0, 424.26, 600.0, 848.53)  # half an octave apart
 FULL_SCALE = 32767
 
+_HEADROOM = 0.99  # of full scale, when a mixture is turned down
+_SIXTEENTH_DB = 0.9928302477768374  # amplitude, 10 ** (-1 / 320)
 _PITCH_JITTER = 0.16  # 0.19 would reach the pitch half way to the neighbour
 _TABLE_BITS = 12
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.int64]
+Numbers = TypeVar("Numbers", NDArray[np.float64], NDArray[np.int16])
 
 
 class Length(NamedTuple):
@@ -33,12 +36,12 @@ class Voice(NamedTuple):
     """One sound of a class, before it is put together."""
 
     tone: Floats  # (S,) in [-1, 1]
-    hiss: Floats  # (S,) in [-0.1, 0.1]
+    hiss: Floats  # (S,) in [-0.1, 0.1], there whether the tone is on or off
     level: float  # of both, 0.25 to 0.75
 
-    def track(self) -> Floats:
-        """The sound ``(S,)`` in units of 16 bits, not rounded."""
-        return np.asarray(FULL_SCALE * self.level * (self.tone + self.hiss) / 1.1)
+    def track(self, loudness: Floats | float = 1.0) -> Floats:
+        """The sound ``(S,)`` in units of 16 bits, not rounded, its tone at a loudness in [0, 1]."""
+        return np.asarray(FULL_SCALE * self.level * (loudness * self.tone + self.hiss) / 1.1)
 
 
 def voice(label: int, length: Length, rng: np.random.Generator) -> Voice:
@@ -48,6 +51,44 @@ def voice(label: int, length: Length, rng: np.random.Generator) -> Voice:
     tone = _TONES[FAMILIES[family]](pitch_hz, length, rng)
     level, hiss = 0.25 + 0.5 * rng.random(), 0.01 + 0.09 * rng.random()
     return Voice(tone, hiss * white_noise(length, rng), level)
+
+
+def noise_track(
+    sound: Floats, snr_db: tuple[float, float], length: Length, rng: np.random.Generator
+) -> Floats:
+    """White noise ``(S,)`` in units of 16 bits, its power below that of a sound by some decibels.
+
+    Args:
+        sound: samples in units of 16 bits, those that count.
+        snr_db: range of the decibels; they are drawn in sixteenths.
+        length: of the noise.
+        rng: draws the decibels and the noise.
+    """
+    lowest, highest = (round(16 * bound) for bound in snr_db)
+    steps = lowest + int(rng.random() * (highest - lowest + 1))
+    factor = 1.0
+    for _ in range(abs(steps)):  # a power function may differ in its last bit between machines
+        factor *= _SIXTEENTH_DB
+    power = int((rounded(sound).astype(np.int64) ** 2).sum()) / len(sound)
+    amplitude = math.sqrt(3 * power) * (
+        factor if steps >= 0 else 1 / factor
+    )  # uniform: rms is a third
+    return np.asarray(amplitude * white_noise(length, rng))
+
+
+def added(tracks: Sequence[Numbers]) -> Numbers:
+    """Sum of tracks, one after the other."""
+    return reduce(np.add, tracks)
+
+
+def fitting_scale(sound: Floats) -> float:
+    """Factor that keeps a sound within 16 bits: 1 unless it is too loud."""
+    return min(1.0, _HEADROOM * FULL_SCALE / float(np.abs(sound).max()))
+
+
+def rounded(track: Floats) -> NDArray[np.int16]:
+    """A track within 16 bits as whole numbers."""
+    return np.rint(track).astype(np.int16)
 
 
 def white_noise(length: Length, rng: np.random.Generator) -> Floats:
@@ -77,7 +118,7 @@ def _noise(pitch_hz: float, length: Length, rng: np.random.Generator) -> Floats:
     smooth = (sums[:, window:] - sums[:, :-window]) / (3 * 74 * math.sqrt(window))  # std 1/3
     phase = _phase(pitch_hz, length, rng)
     sine = _sine_table() / FULL_SCALE
-    quarter = (phase + 2 ** (_TABLE_BITS - 2)) % 2**_TABLE_BITS
+    quarter = (phase + 2 ** (_TABLE_BITS - 2)) & 2**_TABLE_BITS - 1
     return np.asarray(np.clip(smooth[0] * sine[phase] + smooth[1] * sine[quarter], -1, 1))
 
 
@@ -120,7 +161,7 @@ def _phase(frequency_hz: float | Floats, length: Length, rng: np.random.Generato
     start = int(rng.random() * 2**32)
     step = np.rint(np.asarray(frequency_hz) / length.sample_rate_hz * 2**32).astype(np.int64)
     phase = start + np.cumsum(np.broadcast_to(step, (length.samples,)))
-    return np.asarray((phase % 2**32) >> (32 - _TABLE_BITS))
+    return np.asarray((phase & 2**32 - 1) >> (32 - _TABLE_BITS))
 
 
 def _tremolo(length: Length, rng: np.random.Generator) -> Floats:
