@@ -349,7 +349,7 @@ class FolderClips(ClipData):
 
     def _read_list(self, path: Path) -> IdList:
         reader = READERS[self.data_name]
-        return read_id_list(path, reader.form, id_of=reader.spell)
+        return read_id_list(path, reader.list_form, id_of=reader.spell)
 
     @cached_property
     def _labelled(self) -> Mapping[str, Truth]:

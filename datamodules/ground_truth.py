@@ -25,6 +25,7 @@ from datamodules.id_lists import (
 from datamodules.is3_annotations import IS3_ID, is3_sample, read_is3
 from datamodules.masks import mask_files, read_mask
 from datamodules.music_annotations import MUSIC_ID, read_music
+from datamodules.music_lists import MUSIC_VIDEO, music_entry, youtube_id
 from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss, vggsound_id
 from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
@@ -55,6 +56,13 @@ OPTIONS = Words("--root DIR", "--annotations FILE", "--list FILE", "--list")
 SETTINGS = Words("data.root=DIR", "data.annotations=FILE", "data.test_list=FILE", "data.test_list")
 
 
+class VideoRows(NamedTuple):
+    """How a line of a list names a video in place of all its samples."""
+
+    form: IdForm
+    of: Callable[[str], str]  # the video of a sample's id, or of such a line
+
+
 class Reader(NamedTuple):
     """Where the annotations of a data set are by custom, and how they are read.
 
@@ -69,6 +77,7 @@ class Reader(NamedTuple):
         lists: short names of published lists, of training clips too, and the stems of their files.
         test_lists: those of the short names that are lists of test ids.
         spell: the id in a line of a list, which may be a path, have a suffix or further columns.
+        videos: how a list names videos; None where it names samples only.
     """
 
     form: IdForm
@@ -81,6 +90,15 @@ class Reader(NamedTuple):
     lists: Mapping[str, str] = MappingProxyType({})
     test_lists: tuple[str, ...] = ()
     spell: Callable[[str], str] = first_column
+    videos: VideoRows | None = None
+
+    @property
+    def list_form(self) -> IdForm:
+        """What stands in a list: an id or, where lists name them, a video."""
+        if self.videos is None:
+            return self.form
+        pattern = f"({self.videos.form.pattern.pattern})|({self.form.pattern.pattern})"
+        return IdForm(re.compile(pattern), f"{self.videos.form.words} or {self.form.words}")
 
 
 _VGGSS = Reader(
@@ -114,6 +132,22 @@ _FLICKR = Reader(
     test_lists=("249", "250", "250_original"),
     spell=flickr_id,
 )
+_MUSIC_SOLO = Reader(
+    MUSIC_ID,
+    ("solotest.json",),
+    lambda path, ids: read_music(path),
+    lists={
+        "training_1": "solo_training_1",
+        "training_2": "solo_training_2",
+        "validation": "solo_validation",
+        "testing": "solo_testing",
+        "pairs": "solo_pairs",
+        "music": "MUSIC_solo_videos.json",
+        "music21": "MUSIC21_solo_videos.json",
+    },
+    spell=music_entry,
+    videos=VideoRows(MUSIC_VIDEO, youtube_id),
+)
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "vggss": _VGGSS,
@@ -126,8 +160,15 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             lambda path, ids: read_is3(path),
             sample=is3_sample,
         ),
-        "music_solo": Reader(MUSIC_ID, ("solotest.json",), lambda path, ids: read_music(path)),
-        "music_duet": Reader(MUSIC_ID, ("duettest.json",), lambda path, ids: read_music(path)),
+        "music_solo": _MUSIC_SOLO,
+        "music_duet": _MUSIC_SOLO._replace(
+            names=("duettest.json",),
+            lists={
+                "train": "duet_pairs_train",
+                "val": "duet_pairs_val",
+                "music": "MUSIC_duet_videos.json",
+            },
+        ),
     }
 )
 
@@ -149,7 +190,8 @@ def ground_truth(
             holds PNG files is one of masks, whatever the data set.
         test_list: file of the ids to keep, in its order; the first column counts, and the suffix
             of a frame, video or sound is dropped. A bare name is sought in the root, and may be
-            one of ``Reader.lists``. Without it, all that is annotated, and for Flickr what
+            one of ``Reader.lists``. A line of a list of MUSIC may be a video and stands for all
+            its annotated frames. Without a list, all that is annotated, and for Flickr what
             ``flickr_test.csv`` lists where that is found.
         words: of messages.
 
@@ -169,7 +211,7 @@ def ground_truth(
     place = _annotations(data, reader, root, annotations, words)
     masks = mask_files(place) if place == annotations and place.is_dir() else {}
     listed = _listed(reader, root, place, test_list, words, usual=not masks)
-    wanted = None if listed is None else [each for each in listed.ids if JOINT not in each]
+    wanted = None if listed is None else _wanted(listed, masks, reader)
     if masks:
         positives = _masked(masks, wanted, reader, root, place)
     elif place.is_dir() != reader.is_folder:
@@ -181,10 +223,13 @@ def ground_truth(
         positives = reader.read(place, wanted)
     negatives = _negatives(reader, root, place, words)
     truth = (*positives.truth, *negatives)
+    notes = _list_notes(reader, listed, masks)
     if listed is not None:
         ids = listed.ids if test_list else (*listed.ids, *(each.id for each in negatives))
+        ids, gaps = _with_members(ids, [each.id for each in truth], reader, listed.path)
+        notes += gaps
         truth = _chosen(truth, ids, listed.path, place, words)
-    notes = (*_list_notes(reader, listed, masks), *positives.notes, *_truth_notes(truth, positives))
+    notes += (*positives.notes, *_truth_notes(truth, positives))
     list_name = place.stem if listed is None else listed.path.stem
     return GroundTruth(data if test_list is None else test_list.stem, truth, notes, list_name)
 
@@ -259,7 +304,7 @@ def _listed(
     usual: bool,
 ) -> IdList | None:
     """The ids to keep: those of the given list, else of the usual one where there is any."""
-    form = reader.form
+    form = reader.list_form
     if given is not None:
         if reader.negatives is not None:
             pair = re.compile(rf"({form.pattern.pattern})(\+({form.pattern.pattern}))?")
@@ -306,6 +351,36 @@ def _negatives(reader: Reader, root: Path | None, place: Path, words: Words) -> 
             f"{words.root}; fetch it from https://github.com/stoneMo/SLAVC (metadata)"
         )
     return read_negatives(found, reader.form)
+
+
+def _wanted(listed: IdList, masks: Mapping[str, Path], reader: Reader) -> list[str] | None:
+    """What has to be read for a list; None where only the annotations tell."""
+    ids: Sequence[str] = listed.ids
+    if reader.videos is not None:
+        if not masks:
+            return None
+        ids, _ = _with_members(listed.ids, list(masks), reader, listed.path)
+    return [each for each in ids if JOINT not in each]
+
+
+def _with_members(
+    ids: tuple[str, ...], annotated: Sequence[str], reader: Reader, listed: Path
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Ids with every video replaced by its samples, and what is to be told of videos without."""
+    videos = reader.videos
+    if videos is None:
+        return ids, ()
+    members: dict[str, list[str]] = {}
+    for each in annotated:
+        members.setdefault(videos.of(each), []).append(each)
+    named = [each for each in ids if videos.form.pattern.fullmatch(each)]
+    empty = [each for each in named if videos.of(each) not in members]
+    if empty and len(empty) == len(ids):
+        raise BenchError(f"{listed}: none of its {len(ids)} videos has an annotated frame")
+    whole = set(named)
+    found = (members.get(videos.of(each), []) if each in whole else [each] for each in ids)
+    note = f"{listed.name}: {len(empty)} of {len(named)} videos have no annotated frame"
+    return tuple(dict.fromkeys(one for each in found for one in each)), (note,) if empty else ()
 
 
 def _chosen(

@@ -104,7 +104,8 @@ def find_list(root: Path, name: str, setting: str) -> Path:
     """The list file that a setting names.
 
     A bare name means ``<root>/<name>.txt``, or ``.csv``, or the same under ``<root>/metadata``;
-    anything with a suffix or a folder is a path, from the working folder or from the root.
+    anything with a suffix or a folder is a path, from the working folder, the root or its
+    ``metadata``.
 
     Args:
         root: the data root.
@@ -118,7 +119,7 @@ def find_list(root: Path, name: str, setting: str) -> Path:
         folders = (root, root / "metadata")
         candidates = [folder / f"{name}{end}" for folder in folders for end in (".txt", ".csv")]
     else:
-        candidates = [Path(name).expanduser(), root / name]
+        candidates = [Path(name).expanduser(), root / name, root / "metadata" / name]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         tried = ", ".join(str(path) for path in candidates)

@@ -184,6 +184,33 @@ def test_listed_frames_of_music_may_end_in_jpg(root: Path, tmp_path: Path) -> No
     )
 
 
+def test_a_listed_video_of_music_stands_for_its_annotated_frames(
+    root: Path, tmp_path: Path
+) -> None:
+    mine = written(tmp_path / "mine.txt", "vid_0_1000.flac vid_0_1000.mp4", "other_0_1000")
+
+    found = ground_truth("music_solo", root=with_music(root, "solotest.json"), test_list=mine)
+
+    assert [sample.id for sample in found.truth] == FRAMES[:1]
+    assert found.notes[0] == "mine.txt: 1 of 2 videos have no annotated frame"
+
+
+def test_a_list_of_videos_that_are_not_annotated_is_named(root: Path, tmp_path: Path) -> None:
+    mine = written(tmp_path / "mine.txt", "other_0_1000.flac other_0_1000.mp4")
+
+    with pytest.raises(BenchError, match=r"mine\.txt: none of its 1 videos has an annotated frame"):
+        ground_truth("music_solo", root=with_music(root, "solotest.json"), test_list=mine)
+
+
+def test_only_masks_of_listed_videos_are_decoded(tmp_path: Path) -> None:
+    folder = with_masks(tmp_path / "m", FRAMES)
+    (folder / "broken_0_1000" / "frame_000").mkdir(parents=True)
+    (folder / "broken_0_1000" / "frame_000" / "00000.png").write_bytes(b"no image")
+    mine = written(tmp_path / "mine.txt", "vid_0_1000")
+
+    assert ids_of("music_solo", annotations=folder, test_list=mine) == FRAMES
+
+
 def test_negatives_follow_the_positives(root: Path) -> None:
     pairs = f"{CLIPS[0]},{CLIPS[1]},non-sounding\n"
     (with_vggss(root) / "vggss_test_plus_silent.csv").write_text(NEGATIVES + pairs)
@@ -374,6 +401,29 @@ def test_the_published_files_load(shared_data: Path, data: str, folder: str, cou
     truth = ground_truth(data, root=shared_data / "annotations" / folder).truth
 
     assert (len(truth), len({sample.id for sample in truth})) == (count, count)
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "frames", "told"),
+    [
+        ("music_solo", "solo/solo_testing.txt", 12356, ()),
+        (
+            "music_duet",
+            "duet/duet_pairs_val.txt",
+            10284,
+            ("duet_pairs_val.txt: 1 of 17 videos have no annotated frame",),
+        ),
+    ],
+)
+def test_the_published_test_lists_of_music_stand_for_every_annotated_frame(
+    shared_data: Path, data: str, split: str, frames: int, told: tuple[str, ...]
+) -> None:
+    folder = shared_data / "annotations" / "music"
+
+    found = ground_truth(data, root=folder, test_list=folder / "splits" / split)
+
+    assert len(found.truth) == frames
+    assert found.notes[: len(told)] == told
 
 
 def test_the_published_flickr_list_asks_for_its_frames(shared_data: Path, tmp_path: Path) -> None:
