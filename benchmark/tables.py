@@ -1,6 +1,6 @@
 """Tables for people at a terminal; imported only when one is printed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich import box
@@ -14,6 +14,7 @@ NONE = "-"
 SHOWN_FIRST = ("ciou@0.5", "ciou@0.3", "auc", "pixel_ap", "pointing")
 NOT_SHOWN = ("iou@0.5", "mean_iou")  # they repeat ciou@0.5 and, to a tenth of a point, auc
 FIELD_KEYS = ("ciou@0.5", "auc")
+ROOM, CELL = 98, 11  # characters beside the names of the rows on a terminal of 120, of an interval
 SWAP = "swap_"  # before the key of a metric: its value with the sounds of other clips
 CLAIMED = ("ciou@0.5", "pixel_ap")
 
@@ -28,7 +29,7 @@ class _Column(NamedTuple):
 
 def run_table(record: Record) -> RenderableType:
     """What a run found, for its user: scores beside floors and ceiling, differences, counts."""
-    parts: list[RenderableType] = [_scores(record)]
+    parts: list[RenderableType] = list(_scores(record))
     if any(record.comparisons.values()):
         parts.append(_differences(record))
     if record.protocols:
@@ -37,13 +38,31 @@ def run_table(record: Record) -> RenderableType:
     return Group(*parts)
 
 
-def _scores(record: Record) -> Table:
+def _scores(record: Record) -> Iterator[Table]:
+    """All metrics, in as many tables as it takes for the columns to stay readable."""
     board = ProtocolFigures(record.metrics, record.ci95, record.floors, record.ceiling)
-    keys = _shown(record.metrics)
     title = f"{record.method} on {record.data}, protocol {record.protocol}, in %"
-    table = _figures_table(title, record.method, [_Column(key, board, key) for key in keys])
-    table.add_row("skill", *(percent_cell(record.skill.get(key)) for key in keys))
-    return table
+    for place, keys in enumerate(_fitting(_shown(record.metrics))):
+        columns = [_Column(key, board, key) for key in keys]
+        further = ", further metrics" if place else ""
+        table = _figures_table(title + further, record.method, columns)
+        if any(key in record.skill for key in keys):
+            table.add_row("skill", *(percent_cell(record.skill.get(key)) for key in keys))
+        yield table
+
+
+def _fitting(keys: Sequence[str]) -> list[list[str]]:
+    """Keys in groups whose columns fit beside each other."""
+    groups: list[list[str]] = [[]]
+    room = ROOM
+    for key in keys:
+        width = max(len(key), CELL) + 2
+        if groups[-1] and width > room:
+            groups.append([])
+            room = ROOM
+        groups[-1].append(key)
+        room -= width
+    return groups
 
 
 def _field_rules(record: Record) -> Table:

@@ -118,3 +118,13 @@ def test_scores_with_swapped_sounds_are_a_row_and_no_column(record: Record) -> N
 
     assert "ciou@0.5 auc pixel_ap pointing" in printed
     assert "swapped sounds 19.4 20.0 - -" in printed
+
+
+def test_more_metrics_than_fit_go_into_further_tables(record: Record) -> None:
+    many = {f"annotator{place}_ciou@0.5": 0.5 for place in range(1, 10)}
+
+    shown = "\n".join(lines(replace(record, metrics={**record.metrics, **many}), width=120))
+
+    assert shown.count("further metrics") == 2
+    assert all(key in shown for key in many)
+    assert "…" not in shown
