@@ -1,10 +1,14 @@
-"""What the readers of annotation files share: JSON, its fields, and ids that occur once."""
+"""What the readers of annotation files share: JSON, XML, fields, and ids that occur once."""
 
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import parse as parsed_safely
 
 from metrics.errors import BenchError, first_repeat
 from metrics.truth import Truth
@@ -32,6 +36,23 @@ def read_json(path: Path) -> object:
         raise BenchError(
             f"{path} is not readable JSON ({error}); fetch it again or {REMEDY}"
         ) from error
+
+
+def read_xml(path: Path) -> Element:
+    """Root of an XML file; entities are never expanded, nor is anything fetched.
+
+    Raises:
+        BenchError: the file is missing, truncated, no XML, or declares entities.
+    """
+    try:
+        root: Element = parsed_safely(path).getroot()
+    except DefusedXmlException as error:
+        raise BenchError(
+            f"{path} declares entities, which are not expanded; write plain text in their place"
+        ) from error
+    except (OSError, ParseError, ValueError, LookupError) as error:
+        raise BenchError(f"{path} is not readable XML ({error}); fetch it again") from error
+    return root
 
 
 def text_field(entry: dict[str, object], key: str, place: str) -> str:

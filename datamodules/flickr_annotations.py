@@ -1,15 +1,15 @@
 """Reader of the XML files of Flickr-SoundNet: boxes of three annotators per frame."""
 
 import re
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from datamodules.annotation_files import REMEDY, Annotated
+from datamodules.annotation_files import REMEDY, Annotated, read_xml
 from datamodules.id_lists import IdForm, check_id, first_column
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -106,17 +106,14 @@ def _paths(folder: Path, ids: Sequence[str] | None) -> list[Path]:
 
 
 def _boxes(path: Path) -> Boxes:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
-        raise BenchError(f"{path} is not readable XML ({error}); fetch it again") from error
-    found = ((parent, element) for parent, around in enumerate(root) for element in around)
+    around = enumerate(read_xml(path))
+    found = ((parent, element) for parent, outer in around for element in outer)
     return tuple(
         _box(element, place, parent, path) for place, (parent, element) in enumerate(found)
     )
 
 
-def _box(element: ElementTree.Element, place: int, parent: int, path: Path) -> _Box:
+def _box(element: Element, place: int, parent: int, path: Path) -> _Box:
     if element.tag != "bbox":
         raise BenchError(f"{path}: expected <bbox>, got <{element.tag}>; correct the file")
     children = list(element)
@@ -134,7 +131,7 @@ def _box(element: ElementTree.Element, place: int, parent: int, path: Path) -> _
     )
 
 
-def _pixel(corner: ElementTree.Element, name: str, path: Path) -> int:
+def _pixel(corner: Element, name: str, path: Path) -> int:
     text = (corner.text or "").strip()
     if not INTEGER.fullmatch(text):
         raise BenchError(f"{path}: {name} must be a whole number of px, got {text[:80]!r}")

@@ -26,7 +26,13 @@ from datamodules.is3_annotations import IS3_ID, is3_sample, read_is3
 from datamodules.masks import mask_files, read_mask
 from datamodules.music_annotations import MUSIC_ID, read_music
 from datamodules.music_lists import MUSIC_VIDEO, music_entry, youtube_id
-from datamodules.vggss_annotations import VGGSS_ID, annotation_notes, read_vggss, vggsound_id
+from datamodules.vggss_annotations import (
+    VGGSS_ID,
+    annotation_notes,
+    read_vggss,
+    read_vggss_xml,
+    vggsound_id,
+)
 from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
 
@@ -71,6 +77,7 @@ class Reader(NamedTuple):
         names: of the annotation file, or folder, under the data root or its ``metadata``.
         read: truth at a path; of the given ids where it is a folder, else of all.
         is_folder: whether the annotations are a folder.
+        folders: of annotations in place of the file, sought where it is not found.
         test_list: usual file of the test ids, taken where it is found; None where all are tested.
         negatives: file of the negatives of an extended set.
         sample: what an id alone says of a sample.
@@ -84,6 +91,7 @@ class Reader(NamedTuple):
     names: tuple[str, ...]
     read: Callable[[Path, Sequence[str] | None], Annotated]
     is_folder: bool = False
+    folders: tuple[str, ...] = ()
     test_list: str | None = None
     negatives: str | None = None
     sample: Callable[[str], Truth] = lambda sample_id: Truth(sample_id, ())
@@ -104,7 +112,8 @@ class Reader(NamedTuple):
 _VGGSS = Reader(
     VGGSS_ID,
     ("vggss.json",),
-    lambda path, ids: Annotated(read_vggss(path)),
+    lambda path, ids: Annotated(read_vggss_xml(path, ids) if path.is_dir() else read_vggss(path)),
+    folders=("anno", "VGGSound_test/anno"),
     lists={
         "10k": "vggss_10k",
         "144k": "vggss_144k",
@@ -214,7 +223,7 @@ def ground_truth(
     wanted = None if listed is None else _wanted(listed, masks, reader)
     if masks:
         positives = _masked(masks, wanted, reader, root, place)
-    elif place.is_dir() != reader.is_folder:
+    elif place.is_dir() and not _is_read_as_folder(reader, place):
         raise BenchError(
             f"{place} holds neither {' nor '.join(reader.names)} nor <id>.png masks; "
             f"give {words.annotations}"
@@ -282,10 +291,16 @@ def _annotations(
 
 
 def _usual(reader: Reader, folders: Sequence[Path]) -> Path | None:
-    paths = (folder / name for folder in folders for name in reader.names)
-    return next(
-        (path for path in paths if path.exists() and path.is_dir() == reader.is_folder), None
-    )
+    files = (folder / name for folder in folders for name in reader.names)
+    found = [path for path in files if path.exists() and path.is_dir() == reader.is_folder]
+    found += [folder / name for folder in folders for name in reader.folders
+              if (folder / name).is_dir()]  # fmt: skip
+    return found[0] if found else None
+
+
+def _is_read_as_folder(reader: Reader, place: Path) -> bool:
+    """Whether a folder holds annotations of its own kind; else it may hold masks."""
+    return reader.is_folder or (bool(reader.folders) and any(place.glob("*.xml")))
 
 
 def _folders(root: Path | None, place: Path | None) -> list[Path]:

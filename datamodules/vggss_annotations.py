@@ -1,13 +1,21 @@
-"""Reader of ``vggss.json``, the boxes of VGG-SS."""
+"""Readers of the boxes of VGG-SS: ``vggss.json``, and the XML files of SSL-TIE."""
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.annotation_files import REMEDY, check_repeats, is_box, read_json, text_field
+from datamodules.annotation_files import (
+    REMEDY,
+    check_repeats,
+    is_box,
+    read_json,
+    read_xml,
+    text_field,
+)
 from datamodules.id_lists import IdForm, check_id, first_column
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -63,6 +71,48 @@ def read_vggss(path: Path) -> tuple[Truth, ...]:
     truths = tuple(_truth(entry, f"{path}, entry {row}") for row, entry in enumerate(entries))
     check_repeats(truths, path)
     return truths
+
+
+def read_vggss_xml(folder: Path, ids: Sequence[str] | None = None) -> tuple[Truth, ...]:
+    """Boxes of SSL-TIE's XML files, ``<id>.xml``; no class is known.
+
+    The root holds a ``<bbox>``, this holds an element for each box, and that holds xmin, ymin, xmax
+    and ymax by their order, in fractions of the frame (``main.py:240-252`` at c49e6a9).
+
+    Args:
+        folder: with one XML file per clip.
+        ids: clips to read, in this order; None reads every file, in the order of their names.
+
+    Returns:
+        One ``Truth`` per clip with a single annotator, ``(K, 4)`` float64.
+
+    Raises:
+        BenchError: a file is missing or breaks the format; the message names it.
+    """
+    if ids is None:
+        ids = sorted(path.stem for path in folder.glob("*.xml") if not path.name.startswith("."))
+        if not ids:
+            raise BenchError(f"{folder} holds no <id>.xml file; {REMEDY}")
+    return tuple(_truth_of_xml(folder / f"{clip_id}.xml") for clip_id in ids)
+
+
+def _truth_of_xml(path: Path) -> Truth:
+    check_id(path.stem, VGGSS_ID, str(path))
+    drawn = [box for element in read_xml(path) if element.tag == "bbox" for box in element]
+    boxes = [[_fraction(corner.text, path) for corner in box] for box in drawn]
+    if not all(len(box) == 4 for box in boxes):
+        raise BenchError(f"{path}: a box must hold xmin, ymin, xmax and ymax; correct the file")
+    return Truth(path.stem, (np.array(boxes, dtype=np.float64).reshape(-1, 4),))
+
+
+def _fraction(text: str | None, path: Path) -> float:
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise BenchError(f"{path}: a corner must be a finite number, got {(text or '')[:80]!r}")
+    return number
 
 
 def degenerate_boxes(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.annotation_files import is_box, read_json
+from datamodules.annotation_files import is_box, read_json, read_xml
 from metrics.errors import BenchError
 
 
@@ -36,3 +36,25 @@ def test_equal_keys_of_different_objects_are_fine(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[{"a": 1}, {"a": {"a": 2}}]')
 
     assert read_json(tmp_path / "a.json") == [{"a": 1}, {"a": {"a": 2}}]
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]><a>&c;</a>'
+OUTSIDE = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("content", [BOMB, OUTSIDE])
+def test_entities_of_xml_are_not_expanded(tmp_path: Path, content: str, encoding: str) -> None:
+    path = tmp_path / "1.xml"
+    path.write_text(content, encoding=encoding)
+
+    with pytest.raises(BenchError, match=r"1\.xml declares entities, which are not expanded"):
+        read_xml(path)
+
+
+@pytest.mark.parametrize("content", ["", "<a><b></a>", "no xml"])
+def test_a_file_that_is_no_xml_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "1.xml").write_text(content)
+
+    with pytest.raises(BenchError, match=r"1\.xml is not readable XML"):
+        read_xml(tmp_path / "1.xml")

@@ -380,3 +380,39 @@ def test_files_of_a_few_published_ids_run_through(shared_data: Path, tmp_path: P
     assert (data.report.n_expected, len(data.report.missing)) == (5158, 5153)
     assert data.report.leaked_clips == 238
     assert len(data.truth()) == 5
+
+
+def write_xml(folder: Path, clip_id: str, corners: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{clip_id}.xml").write_text(f"<annotation><bbox>{corners}</bbox></annotation>")
+
+
+def test_the_xml_of_ssl_tie_is_read_in_place_of_the_json(root: Path) -> None:
+    (root / "vggss.json").unlink()
+    for clip_id in TEST[:2]:
+        box = "<box><a>0.25</a><b>0.25</b><c>0.75</c><d>0.5</d></box>"
+        write_xml(root / "anno", clip_id, box + box)
+
+    truth = data_of(root).truth()
+
+    assert [each.id for each in truth] == TEST[:2]
+    assert truth[0].boxes[0].tolist() == BOX * 2
+
+
+@pytest.mark.parametrize(
+    ("corners", "words"),
+    [
+        ("<box><a>0.25</a><b>0.25</b><c>0.75</c></box>", "a box must hold xmin, ymin, xmax and"),
+        (
+            "<box><a>nan</a><b>0</b><c>1</c><d>1</d></box>",
+            "a corner must be a finite number",
+        ),
+        ("<box><a/><b>0</b><c>1</c><d>1</d></box>", "a corner must be a finite number, got ''"),
+    ],
+)
+def test_malformed_xml_boxes_are_named(root: Path, corners: str, words: str) -> None:
+    (root / "vggss.json").unlink()
+    write_xml(root / "anno", TEST[0], corners)
+
+    with pytest.raises(BenchError, match=rf"{TEST[0]}\.xml: {words}"):
+        data_of(root).setup("fit")
