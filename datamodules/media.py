@@ -6,10 +6,11 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
+from io import FileIO
 from math import ceil, floor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -24,6 +25,7 @@ FORM = struct.Struct("<HHIIHH")  # the chunk "fmt " of a WAV file
 PLAIN_INTEGERS = 1  # its coding where samples are held as they are
 COMPRESSED = ("FLAC", "OGG", "MP3")
 LARGEST_OGG_PAGE = 65307  # bytes
+USUAL_HEADER = 256  # bytes that hold the header of most WAV files
 UNKNOWN_LENGTH = 0xFFFFFFFF  # data size of a WAV that was written to a pipe, as ffmpeg does
 # Not from a paper; chosen by its response, 48 to 16 kHz: 7 kHz loses 0.04 dB, what lies beyond
 # 8.2 kHz folds back at -86 dB. The default of torchaudio (6 zeros, Hann): 1.8 dB and -8 dB.
@@ -86,16 +88,15 @@ def read_windows(
             span.
     """
     with _opened(path) as sound:
-        ratio = _rate_ratio(sound.rate_hz, sample_rate_hz)
-        available = ceil(sound.frames / ratio)
-        exact_hz = float(sound.rate_hz / ratio)  # not the asked rate where the ratio is rounded
-        starts = _window_starts(available, num_samples, exact_hz, centres_seconds)
+        rates = _rates(sound.rate_hz, sample_rate_hz)
+        available = rates.converted(sound.frames)
+        starts = _window_starts(available, num_samples, rates.exact_hz, centres_seconds)
         first, last = min(starts), min(available, max(starts) + num_samples)
-        samples = _span(sound, ratio, first, last)
+        samples = _span(sound, rates, first, last)
     if available < num_samples:
         samples = np.tile(samples, ceil(num_samples / available))
     windows = [samples[start - first :][:num_samples] for start in starts]
-    return torch.from_numpy(np.stack(windows).clip(-1.0, 1.0))
+    return torch.from_numpy(np.stack(windows) if len(windows) > 1 else windows[0][None])
 
 
 def read_sound(path: Path, sample_rate_hz: int, num_samples: int) -> Tensor:
@@ -133,10 +134,10 @@ def resampled(waveform: Tensor, native_hz: int, sample_rate_hz: int) -> Tensor:
     Returns:
         ``(..., ceil(S * sample_rate_hz / native_hz))`` float32; the input where the rates agree.
     """
-    ratio = _rate_ratio(native_hz, sample_rate_hz)
-    if ratio == 1:
+    rates = _rates(native_hz, sample_rate_hz)
+    if rates.are_equal:
         return waveform
-    converted: Tensor = _resampler(ratio)(waveform)
+    converted: Tensor = _resampler(rates.period, rates.step)(waveform)
     return converted
 
 
@@ -190,19 +191,35 @@ def _bytes(path: Path) -> NDArray[np.uint8]:
     return content
 
 
-def _rate_ratio(native_hz: int, sample_rate_hz: int) -> Fraction:
-    """Native samples for each sample of the result, in small terms."""
-    ratio = Fraction(native_hz, sample_rate_hz)
-    if ratio >= 1:
-        return 1 / (1 / ratio).limit_denominator(LARGEST_RATIO_TERM)
-    return ratio.limit_denominator(LARGEST_RATIO_TERM)
+class _Rates(NamedTuple):
+    """Two rates by their ratio: ``period`` native samples last as long as ``step`` others."""
+
+    period: int
+    step: int
+    exact_hz: float  # of the result; not the asked rate where the ratio is rounded
+
+    @property
+    def are_equal(self) -> bool:
+        return self.period == self.step
+
+    def converted(self, frames: int) -> int:
+        """Samples of the result for so many native ones."""
+        return -(-frames * self.step // self.period)
 
 
 @lru_cache(maxsize=32)
-def _resampler(ratio: Fraction) -> Resample:
+def _rates(native_hz: int, sample_rate_hz: int) -> _Rates:
+    ratio = Fraction(min(native_hz, sample_rate_hz), max(native_hz, sample_rate_hz))
+    less, more = ratio.limit_denominator(LARGEST_RATIO_TERM).as_integer_ratio()
+    period, step = (more, less) if native_hz > sample_rate_hz else (less, more)
+    return _Rates(period, step, native_hz * step / period)
+
+
+@lru_cache(maxsize=32)
+def _resampler(period: int, step: int) -> Resample:
     return Resample(
-        ratio.numerator,
-        ratio.denominator,
+        period,
+        step,
         resampling_method="sinc_interp_kaiser",
         lowpass_filter_width=FILTER_ZEROS,
         rolloff=FILTER_ROLLOFF,
@@ -221,21 +238,23 @@ def _window_starts(
     return [min(max(start, 0), latest) for start in starts]
 
 
-def _span(sound: "_Sound", ratio: Fraction, first: int, last: int) -> NDArray[np.float32]:
+def _span(sound: "_Sound", rates: _Rates, first: int, last: int) -> NDArray[np.float32]:
     """Samples ``first`` to ``last`` of the resampled sound, from the native samples they need.
 
-    The part that is read begins at a whole number of periods of the ratio, where a native sample
-    and one of the result coincide: the filter then has the phases that it has in the whole sound.
+    The part that is read begins at a whole number of periods, where a native sample and one of the
+    result coincide: the filter then has the phases that it has in the whole sound.
     """
-    if ratio == 1:
-        return sound.mono(first, last)
-    period, step = ratio.numerator, ratio.denominator  # native samples, samples of the result
-    margin = ceil(FILTER_ZEROS * max(1.0, float(ratio)) / FILTER_ROLLOFF)
+    if rates.are_equal:
+        samples = sound.mono(first, last)
+        return samples if sound.is_sized else samples.clip(-1, 1)
+    period, step = rates.period, rates.step
+    margin = ceil(FILTER_ZEROS * max(1.0, period / step) / FILTER_ROLLOFF)
     begin = max(0, (first // step) - ceil(margin / period))
     end = min(sound.frames, ceil(last / step) * period + margin + 1)
     native = torch.from_numpy(sound.mono(begin * period, end))
-    converted: NDArray[np.float32] = _resampler(ratio)(native).numpy()
-    return converted[first - begin * step : last - begin * step]
+    needed = _resampler(period, step)(native)[first - begin * step : last - begin * step]
+    converted: NDArray[np.float32] = needed.clamp_(-1, 1).numpy()
+    return converted
 
 
 class _Sound(NamedTuple):
@@ -243,7 +262,7 @@ class _Sound(NamedTuple):
 
     rate_hz: int
     frames: int
-    is_sized: bool  # its header says how many bytes of plain integers follow
+    is_sized: bool  # plain integers, within full scale, as many as the header says
     read: Callable[[int, int], NDArray[np.float32]]  # first, last -> (samples, channels)
 
     def mono(self, first: int, last: int) -> NDArray[np.float32]:
@@ -258,10 +277,7 @@ class _Sound(NamedTuple):
                 f"truncated: the header says {self.frames} samples, {there} are there"
             )
         channels = window.shape[1]
-        mono = window[:, 0] if channels == 1 else window @ np.full(channels, 1 / channels, "f4")
-        if not np.isfinite(mono).all():
-            raise UnreadableMediaError("the sound holds NaN or infinite samples")
-        return mono
+        return window[:, 0] if channels == 1 else window @ np.full(channels, 1 / channels, "f4")
 
 
 class _WavForm(NamedTuple):
@@ -293,7 +309,7 @@ class _Wav(NamedTuple):
 def _opened(path: Path) -> Iterator[_Sound]:
     """The sound file, or the reason why it holds less than its header says."""
     try:
-        file = path.open("rb")
+        file = FileIO(path)
     except OSError as error:
         raise UnreadableMediaError(error.strerror or str(error)) from error
     with file:
@@ -327,31 +343,37 @@ def _with_samples(sound: _Sound) -> _Sound:
     return sound
 
 
-def _int16_sound(file: BinaryIO, wav: _Wav) -> _Sound:
+def _int16_sound(file: FileIO, wav: _Wav) -> _Sound:
     """Reads plain 16-bit samples without libsndfile, which takes several times as long."""
-    form = wav.form
+    frames = wav.promised // wav.form.bytes_per_frame
+    return _Sound(wav.form.rate_hz, frames, True, partial(_int16_samples, file, wav))
 
-    def read(first: int, last: int) -> NDArray[np.float32]:
-        file.seek(wav.data_start + first * form.bytes_per_frame)
-        content = file.read((last - first) * form.bytes_per_frame)
-        integers = np.frombuffer(content, "<i2").reshape(-1, form.channels)
-        return integers.astype(np.float32) * np.float32(2**-15)
 
-    return _Sound(form.rate_hz, wav.promised // form.bytes_per_frame, True, read)
+def _int16_samples(file: FileIO, wav: _Wav, first: int, last: int) -> NDArray[np.float32]:
+    bytes_per_frame = wav.form.bytes_per_frame
+    file.seek(wav.data_start + first * bytes_per_frame)
+    content = file.read((last - first) * bytes_per_frame)
+    samples = np.frombuffer(content, "<i2").reshape(-1, wav.form.channels).astype(np.float32)
+    samples *= np.float32(2**-15)
+    return samples
 
 
 def _decoded_sound(file: soundfile.SoundFile, *, is_wav: bool) -> _Sound:
-    def read(first: int, last: int) -> NDArray[np.float32]:
-        begin = 0 if file.format == "MP3" else first  # a jump into an MP3 misses by thousands
-        file.seek(begin)
-        window: NDArray[np.float32] = file.read(last - begin, dtype="float32", always_2d=True)
-        return window[first - begin :]
-
     is_sized = is_wav and file.subtype.startswith("PCM_")
-    return _Sound(file.samplerate, file.frames, is_sized, read)
+    return _Sound(file.samplerate, file.frames, is_sized, partial(_decoded_samples, file))
 
 
-def _is_whole_ogg(file: BinaryIO, size: int) -> bool:
+def _decoded_samples(file: soundfile.SoundFile, first: int, last: int) -> NDArray[np.float32]:
+    begin = 0 if file.format == "MP3" else first  # a jump into an MP3 misses by thousands
+    file.seek(begin)
+    samples: NDArray[np.float32] = file.read(last - begin, dtype="float32", always_2d=True)
+    window = samples[first - begin :]
+    if not np.isfinite(window).all():
+        raise UnreadableMediaError("the sound holds NaN or infinite samples")
+    return window
+
+
+def _is_whole_ogg(file: FileIO, size: int) -> bool:
     """Whether the last page of an Ogg file is all there and says that it is the last."""
     file.seek(max(0, size - LARGEST_OGG_PAGE))
     tail = file.read()
@@ -360,26 +382,29 @@ def _is_whole_ogg(file: BinaryIO, size: int) -> bool:
     return bool(lengths) and bool(page[5] & 4) and len(page) >= 27 + len(lengths) + sum(lengths)
 
 
-def _wav(file: BinaryIO, size: int) -> _Wav | None:
+def _wav(file: FileIO, size: int) -> _Wav | None:
     """The header of a WAV file, or None where it is another file or has no such header.
 
     libsndfile shortens a truncated sound to what is there without an error.
     """
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    head, place = file.read(USUAL_HEADER), 12
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
     form: _WavForm | None = None
-    while len(chunk := file.read(8)) == 8:
-        length = int.from_bytes(chunk[4:], "little")
+    while True:
+        chunk = head[place : place + 8 + FORM.size]
+        if len(chunk) < 8 + FORM.size:
+            file.seek(place)
+            chunk = file.read(8 + FORM.size)
+        if len(chunk) < 8:
+            return None
+        length, place = int.from_bytes(chunk[4:8], "little"), place + 8
         if chunk[:4] == b"data" and form is not None:
-            start = file.tell()
-            promised = size - start if length == UNKNOWN_LENGTH else length
-            return _Wav(form, start, promised, held=size - start)
-        content = file.read(FORM.size) if chunk[:4] == b"fmt " else b""
-        if len(content) == FORM.size:
-            form = _WavForm._make(FORM.unpack(content))
-        file.seek(length + length % 2 - len(content), os.SEEK_CUR)
-    return None
+            promised = size - place if length == UNKNOWN_LENGTH else length
+            return _Wav(form, place, promised, held=size - place)
+        if chunk[:4] == b"fmt " and len(chunk) == 8 + FORM.size <= 8 + length:
+            form = _WavForm._make(FORM.unpack_from(chunk, 8))
+        place += length + length % 2
 
 
 def _reason(error: Exception) -> str:
