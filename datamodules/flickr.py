@@ -26,15 +26,14 @@ first N by sha256(id) of the pairs that all three annotators marked and that are
 2,500 in the paper. ``data.unlabelled`` adds pairs without boxes; both are mixed as they come.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from datamodules.flickr_annotations import ANNOTATORS, read_flickr
 from datamodules.folder_clips import FolderClips
 from datamodules.ground_truth import READERS
-from datamodules.id_lists import IdList, read_id_list
+from datamodules.id_lists import IdList, first_by_hash, read_id_list
 from datamodules.layouts import FLAT, IMAGES, SOUNDS, Layout, each_suffix
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -141,12 +140,3 @@ class Flickr(FolderClips):
 def marked_by_all(truth: Truth) -> bool:
     """Whether each of the three annotators drew a box."""
     return sum(len(boxes) > 0 for boxes in truth.boxes) >= ANNOTATORS
-
-
-def first_by_hash(ids: Iterable[str], count: int) -> tuple[str, ...]:
-    """The first ids in the order of sha256(id): a choice that no order of files can change.
-
-    >>> first_by_hash(["1", "2", "3"], 2)
-    ('3', '1')
-    """
-    return tuple(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).hexdigest())[:count])

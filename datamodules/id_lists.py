@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -87,6 +87,15 @@ def read_id_list(path: Path, form: IdForm, *, id_of: Callable[[str], str] = str.
 def ids_sha256(ids: Sequence[str]) -> str:
     """Hash of the ids, one per line: the identity of a list in a record."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def first_by_hash(ids: Iterable[str], count: int) -> tuple[str, ...]:
+    """The first ids in the order of sha256(id): a choice that no order of files can change.
+
+    >>> first_by_hash(["1", "2", "3"], 2)
+    ('3', '1')
+    """
+    return tuple(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).hexdigest())[:count])
 
 
 def check_id(clip_id: str, form: IdForm, place: str) -> None:
