@@ -1,26 +1,15 @@
 """A data root: which frames and sounds are there, and which of them can be read."""
 
-import hashlib
-import json
-import logging
-import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
-from datamodules.cache import cache_dir
+from datamodules.file_facts import file_facts
 from datamodules.layouts import IMAGES, Layout, RootFiles, leads_out
 from datamodules.media import frame_defect, sound_defect
-from datamodules.progress import progress_bar
 from metrics.errors import BenchError
 
 MINIATURE_MARK = "MINIATURE"  # a file of this name says that the clips are made up
 CHECK_VERSION = 2  # raise it when ``media`` judges files differently
-logger = logging.getLogger(__name__)
-
-Verdict = tuple[int, int, str | None]
-"""Size in bytes, time of change in ns, reason why the file cannot be used or None."""
 
 
 class ClipFolder:
@@ -86,17 +75,14 @@ class ClipFolder:
             clips: ids of the frame and of the sound of each clip; both are here.
             verify: decode the files; without it, only links out of the root are found.
         """
-        reasons: dict[int, str] = {}
-        owners: dict[str, list[int]] = {}
-        for place, (frame_id, sound_id) in enumerate(clips):
-            for name in (self._frame(frame_id), self._sound(sound_id)):
-                assert name is not None
-                owners.setdefault(name, []).append(place)
-        defects = file_defects if verify else links_out
-        for name, reason in defects(self.root, list(owners)).items():
-            for place in owners[name]:
-                reasons.setdefault(place, f"{name}: {reason}")
-        return reasons
+        pairs = [(self._frame(frame_id), self._sound(sound_id)) for frame_id, sound_id in clips]
+        names = dict.fromkeys(name for pair in pairs for name in pair if name is not None)
+        return first_reasons(pairs, self.reasons(list(names), verify=verify))
+
+    def reasons(self, names: Sequence[str], *, verify: bool = True) -> dict[str, str]:
+        """Why files cannot be used, by their paths below the root; see :meth:`defects`."""
+        found = (file_defects if verify else links_out)(self.root, names)
+        return {name: f"{name}: {reason}" for name, reason in found.items()}
 
     def _frame(self, clip_id: str) -> str | None:
         return self._first((layout.frames, layout.key(clip_id)) for layout in self.layouts)
@@ -114,6 +100,22 @@ class ClipFolder:
         return None if name is None else self.root / name
 
 
+def first_reasons(
+    pairs: Iterable[tuple[str | None, str | None]], reasons: Mapping[str, str]
+) -> dict[int, str]:
+    """Place of each pair of a frame and a sound that has a reason; the frame's goes first.
+
+    >>> first_reasons([("a", "b"), ("c", "b")], {"b": "empty", "c": "truncated"})
+    {0: 'empty', 1: 'truncated'}
+    """
+    found: dict[int, str] = {}
+    for place, pair in enumerate(pairs):
+        for name in pair:
+            if name is not None and name in reasons:
+                found.setdefault(place, reasons[name])
+    return found
+
+
 def links_out(root: Path, names: Sequence[str]) -> dict[str, str]:
     """Reason for each file that is a link out of the root; nothing of them is read."""
     reason = "a link that leads out of the data root"
@@ -121,77 +123,21 @@ def links_out(root: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def file_defects(root: Path, names: Sequence[str]) -> dict[str, str]:
-    """Reason for each file that cannot be decoded, or that is a link out of the root.
+    """Reason for each file that is a link out of the root, or that cannot be decoded.
 
-    Each file is decoded once: verdicts are kept in ``<cache>/verified/`` by path, size and time of
-    change, also when the work is interrupted. Nothing is written under the root.
+    Each is decoded once, see ``file_facts``.
 
     Args:
-        root: the data root; its hash names the file of verdicts.
+        root: the data root.
         names: paths below the root, of images by their suffix or else of sounds.
     """
     foreign = links_out(root, names)
-    names = [name for name in names if name not in foreign]
-    digest = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    store = cache_dir() / "verified" / f"{digest}.json"
-    known = _stored(store)
-    states = {name: _state(root / name) for name in names}
-    new = [name for name in names if name not in known or known[name][:2] != states[name]]
-    if new:
-        try:
-            for name, reason in zip(new, _checked([root / name for name in new]), strict=True):
-                known[name] = (*states[name], reason)
-        finally:
-            _store(store, known)
-    reasons = {name: known[name][2] for name in names}
+    inside = [name for name in names if name not in foreign]
+    reasons = file_facts(
+        root, inside, _defect, kind="verified", version=CHECK_VERSION, title="verifying files"
+    )
     return foreign | {name: reason for name, reason in reasons.items() if reason is not None}
-
-
-def _checked(files: Sequence[Path]) -> Iterable[str | None]:
-    """The verdicts in order, as they come, with a progress bar on a terminal."""
-    with progress_bar("verifying files", len(files)) as advance, ThreadPoolExecutor() as pool:
-        try:
-            for verdict in pool.map(_defect, files):
-                advance()
-                yield verdict
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _defect(path: Path) -> str | None:
     return frame_defect(path) if path.suffix in IMAGES else sound_defect(path)
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, -1)
-    return status.st_size, status.st_mtime_ns
-
-
-def _stored(store: Path) -> dict[str, Verdict]:
-    """Verdicts of earlier runs; none where the file is absent, damaged or of another version."""
-    try:
-        content = json.loads(store.read_text(encoding="utf-8"))
-        if content["version"] != CHECK_VERSION:
-            return {}
-        return {key: (size, time, reason) for key, (size, time, reason) in content["files"].items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        logger.warning("%s is damaged and is written anew; all files are verified again", store)
-        return {}
-
-
-def _store(store: Path, verdicts: dict[str, Verdict]) -> None:
-    content = json.dumps({"version": CHECK_VERSION, "files": verdicts})
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=store.parent, encoding="utf-8", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, store)
-    except OSError as error:
-        raise BenchError(
-            f"{store} cannot be written ({error.strerror}); set AVLOC_CACHE to a writable folder"
-        ) from error
