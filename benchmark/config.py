@@ -31,6 +31,7 @@ LOWEST = {
     "data.batch_size": 1,
     "data.num_workers": 0,
     "data.limit": 1,
+    "data.shuffle_block": 1,
     "optim.weight_decay": 0,
     "trainer.max_epochs": 1,
 }

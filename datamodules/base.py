@@ -48,6 +48,7 @@ class DataConfig:
     allow_leakage: bool = False
     val_fraction: float = 0.0  # of the training videos, held out for `trainer.select=val_loss`
     limit: int | None = None  # clips of each split; a limited run is never ranked
+    shuffle_block: int | None = None  # clips that are read together; null: any order of them all
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,7 @@ class ClipData(pl.LightningDataModule, ABC):
             rank=rank,
             world_size=world_size,
             draw=self.draw,
+            block=self.config.shuffle_block,
         )
         return self._loader("train", sampler, augment=True)
 

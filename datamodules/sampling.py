@@ -20,6 +20,8 @@ ORDER, FRAMES, SOUNDS, FURTHER_CLIPS, ANNOTATORS = 1, 2, 3, 4, 5
 None is 0, because numpy pads short seeds with zeros at the end.
 """
 
+BLOCKS_TOGETHER = 16  # few shards to keep near, and still 16 times as many clips to draw from
+
 Rows = NDArray[np.int64]
 Draw = Callable[[Rows, int, int], tuple[Rows, Rows]]
 """(rows (B,), epoch, seed) -> (rows of further frames (B,), rows of further sounds (B,))."""
@@ -39,8 +41,8 @@ class Keys(NamedTuple):
 class GlobalBatchSampler(Sampler[Keys]):
     """Seeded training batches: every rank takes its stride of the same global batch.
 
-    The order is a permutation drawn from (seed, epoch); the incomplete last global batch is left
-    out, so all ranks hold equal shapes.
+    The order is drawn from (seed, epoch), see :func:`shuffled_rows`; the incomplete last global
+    batch is left out, so all ranks hold equal shapes.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class GlobalBatchSampler(Sampler[Keys]):
         rank: int = 0,
         world_size: int = 1,
         draw: Draw | None = None,
+        block: int | None = None,
     ) -> None:
         if batch_size % world_size:
             raise BenchError(
@@ -64,7 +67,7 @@ class GlobalBatchSampler(Sampler[Keys]):
                 f"set data.batch_size={num_rows} or less"
             )
         self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
-        self.rank, self.world_size, self.draw = rank, world_size, draw
+        self.rank, self.world_size, self.draw, self.block = rank, world_size, draw, block
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,7 +78,8 @@ class GlobalBatchSampler(Sampler[Keys]):
         return self.num_rows // self.batch_size
 
     def __iter__(self) -> Iterator[Keys]:
-        order = np.random.default_rng([ORDER, self.seed, self.epoch]).permutation(self.num_rows)
+        rng = np.random.default_rng([ORDER, self.seed, self.epoch])
+        order = shuffled_rows(rng, self.num_rows, self.block)
         for step in range(len(self)):
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
             rows = rows[self.rank :: self.world_size]
@@ -118,6 +122,30 @@ class StrideSampler(Sampler[Keys]):
         for start in range(0, len(self.rows), self.batch_size):
             part = slice(start, start + self.batch_size)
             yield Keys(self.rows[part], self.sound_of[part], 0, source=self.source)
+
+
+def shuffled_rows(rng: np.random.Generator, num_rows: int, block: int | None = None) -> Rows:
+    """Every row once, in a random order.
+
+    With ``block``, rows that lie together are read together: the list is cut into blocks, the
+    blocks are shuffled, and rows are shuffled among ``BLOCKS_TOGETHER`` blocks at a time. Clips of
+    a batch, and so its negatives, then come from these blocks alone.
+
+    Args:
+        rng: drawn from.
+        num_rows: N rows.
+        block: rows of a block; None for one permutation of all.
+
+    Returns:
+        ``(N,)`` int64 rows.
+    """
+    if block is None:
+        return rng.permutation(num_rows)
+    starts = rng.permutation(np.arange(0, num_rows, block))
+    rows = np.concatenate([np.arange(start, min(start + block, num_rows)) for start in starts])
+    step = block * BLOCKS_TOGETHER
+    together = [rng.permutation(rows[at : at + step]) for at in range(0, num_rows, step)]
+    return np.concatenate(together)
 
 
 def swapped_sounds(ids: Sequence[str], categories: Sequence[str | None], seed: int) -> Rows:

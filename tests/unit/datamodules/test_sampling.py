@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from datamodules.sampling import (
+    BLOCKS_TOGETHER,
     GlobalBatchSampler,
     Keys,
     Rows,
     StrideSampler,
+    shuffled_rows,
     swapped_sounds,
 )
 from metrics.errors import BenchError
@@ -209,3 +211,37 @@ def test_the_swap_depends_on_ids_and_not_on_their_order():
 
     expected = {ids[row]: ids[other] for row, other in enumerate(swapped)}
     assert expected == {ids[order[row]]: ids[order[other]] for row, other in enumerate(shuffled)}
+
+
+@pytest.mark.parametrize("block", [None, 1, 3, 7, 100])
+def test_a_shuffled_order_holds_every_row_once(block: int | None):
+    rows = shuffled_rows(np.random.default_rng(0), 100, block)
+
+    assert list(range(100)) == sorted(rows.tolist())
+    assert list(range(100)) != rows.tolist()
+
+
+def test_rows_are_shuffled_among_few_blocks_at_a_time():
+    block = 5
+    rows = shuffled_rows(np.random.default_rng(0), 4 * BLOCKS_TOGETHER * block, block)
+
+    windows = rows.reshape(4, BLOCKS_TOGETHER * block)
+    blocks = [set((window // block).tolist()) for window in windows]
+    assert [BLOCKS_TOGETHER] * 4 == [len(each) for each in blocks]
+    assert all(len(set(window[:block] // block)) > 1 for window in windows), "blocks are mixed"
+    assert any(each != set(range(len(each))) for each in blocks), "blocks come in any order"
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_an_order_by_blocks_gives_the_same_global_batches_for_any_number_of_ranks(ranks: int):
+    def batches(world_size: int) -> list[list[int]]:
+        shares = [
+            epoch_of(
+                GlobalBatchSampler(50, 8, seed=1, rank=rank, world_size=world_size, block=2), 3
+            )
+            for rank in range(world_size)
+        ]
+        return [sorted(np.concatenate([keys.frame for keys in step]).tolist())
+                for step in zip(*shares, strict=True)]  # fmt: skip
+
+    assert batches(1) == batches(ranks)
