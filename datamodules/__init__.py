@@ -18,5 +18,13 @@ DATASETS: dict[str, tuple[str, str]] = {
         "datamodules.flickr_extended:FlickrExtended",
         "Flickr-SoundNet and 250 frames with a sound that is not of them",
     ),
+    "music_solo": (
+        "datamodules.music_solo:MusicSolo",
+        "MUSIC solos: 12,356 frames of 27 videos with DSOL's boxes",
+    ),
+    "music_duet": (
+        "datamodules.music_duet:MusicDuet",
+        "MUSIC duets: 10,284 frames of 16 videos, a box per instrument",
+    ),
     "is3": ("datamodules.is3:Is3", "IS3: two sounds on each of 3,240 composed frames"),
 }

@@ -82,7 +82,7 @@ class KnownList(NamedTuple):
     """A list of ids that was found, as it was published."""
 
     name: str
-    use: str  # train | val | test
+    use: str  # train | val | test | labels
     ids: tuple[str, ...]
     duplicates: int = 0  # rows left out because their id stood above
 
@@ -221,6 +221,14 @@ class ClipData(pl.LightningDataModule, ABC):
     def parts_of(sample_id: str) -> tuple[str, str]:
         """Ids of the clips that the frame and the sound of a sample come from."""
         return sample_id, sample_id
+
+    def pairs_of(self, sample_id: str) -> tuple[tuple[str, str], ...]:
+        """Frame and sound of each clip that a sample is made of: one pair, but for mixtures."""
+        return (self.parts_of(sample_id),)
+
+    def further_defect(self, sample_id: str) -> str | None:
+        """Why a sample is left out although each of its files can be read."""
+        return None
 
     @property
     def is_miniature(self) -> bool:

@@ -60,6 +60,10 @@ class ClipFolder:
         """The sound of a clip, or None where it is not here."""
         return self._path(self._sound(clip_id))
 
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What lies in a folder below the root, in order, without hidden files."""
+        return self._files.names(folder)
+
     def ids(self) -> tuple[str, ...]:
         """Every clip with a frame and a sound, in the order of the names; as the tree spells it."""
         found: dict[str, None] = {}

@@ -52,7 +52,8 @@ class FolderClips(ClipData):
 
     A data set says by class attributes where its files are, and may say which clips the frame and
     the sound of a sample come from. A method that asks for T segments gets the still T times, with
-    T windows of sound side by side whose middle is that of the sound, where the frame is.
+    T windows of sound side by side around the frame, which is in the middle of its sound unless
+    ``seconds_of`` says otherwise.
     """
 
     Config: ClassVar[type[FolderConfig]] = FolderConfig
@@ -89,6 +90,23 @@ class FolderClips(ClipData):
     def video_of(clip_id: str) -> str:
         """The video that a clip was cut from."""
 
+    def clips_of(self, listed_id: str) -> Sequence[str]:
+        """The clips that an entry of a training list stands for, where it is not one itself."""
+        return (listed_id,)
+
+    def seconds_of(self, sample_id: str) -> float | None:
+        """Time in its sound at which the frame of a sample is shown; None for the middle."""
+        return None
+
+    def absence(self, missing: Sequence[str]) -> str | None:
+        """What is to be told of test clips without files, beside their number."""
+        return None
+
+    def event_classes(self) -> tuple[str, ...]:
+        """Classes of events in the order of their numbers: those of the test clips."""
+        truth = self._ground_truth.truth
+        return tuple(sorted({each.category for each in truth if each.category is not None}))
+
     def labelled_boxes(self, clip_ids: Sequence[str]) -> Mapping[str, Truth]:
         """Boxes of the training clips that have some."""
         return {}
@@ -119,21 +137,24 @@ class FolderClips(ClipData):
         """
         folder = self._folder  # a wrong root goes before a file missing in it
         test_ids = [truth.id for truth in self._ground_truth.truth]
-        sources = list(dict.fromkeys(part for each in test_ids for part in self.parts_of(each)))
+        pairs = [pair for each in test_ids for pair in self.pairs_of(each)]
+        sources = list(dict.fromkeys(part for pair in pairs for part in pair))
         train_list = self._train_list
         leaks = leakage(train_list.ids, sources, self.video_of)
         removed = frozenset() if self.config.allow_leakage else leaks.rows
         test = self._part(test_ids)
+        told = self.absence(test.missing) if test.missing else None
         if len(test.missing) == len(test_ids):
             first = self.layouts[0]
             raise BenchError(
                 f"none of the {len(test_ids)} test clips of {self._ground_truth.list_name} has its "
-                f"files in {folder.root}, such as {first.frames[0]} and {first.sounds[0]}; check "
-                "data.root and data.test_list"
+                f"files in {folder.root}, such as {first.frames[0]} and {first.sounds[0]}; "
+                f"{'' if told is None else f'{told}; '}check data.root and data.test_list"
             )
-        leaked = frozenset(train_list.ids[row] for row in leaks.rows)
+        leaked = frozenset(self.video_of(train_list.ids[row]) for row in leaks.rows)
         kept = [i for row, i in enumerate(train_list.ids) if row not in removed]
-        train = self._train_parts(kept, leaked)
+        clips = list(dict.fromkeys(clip for each in kept for clip in self.clips_of(each)))
+        train = self._train_parts(clips, leaked)
         return DataReport(
             splits={
                 **{name: self._split(name, part.ids, {}) for name, part in train.items()},
@@ -148,14 +169,13 @@ class FolderClips(ClipData):
             leaked_videos=leaks.videos,
             removed_for_leakage=len(removed),
             is_miniature=self.is_miniature,
-            notes=self.annotation_notes(),
+            notes=(*self.annotation_notes(), *([] if told is None else [told])),
             lists={
                 "train": _identity(train_list.path.stem, train_list.ids),
                 "test": _identity(self._ground_truth.list_name, test_ids),
             },
-            classes=tuple(sorted({each.category for each in self._ground_truth.truth
-                                  if each.category is not None})),
-        )  # fmt: skip
+            classes=self.event_classes(),
+        )
 
     def truth(self) -> tuple[Truth, ...]:
         """Truth of the test split, one row per clip."""
@@ -164,21 +184,31 @@ class FolderClips(ClipData):
     def frames(self, split: str, row: int) -> Tensor:
         """The frame of a clip, ``(T, 3, H, W)`` uint8, the same in every segment."""
         frame_id, _ = self.parts_of(self.report.splits[split].ids[row])
-        path = _there(self._folder.frame(frame_id))
-        try:
-            frame = read_frame(path, self.inputs.image_size)
-        except UnreadableMediaError as error:
-            raise late_failure(path, error) from error
+        frame = self.picture(frame_id, self.inputs.image_size)
         return frame.expand(self.inputs.num_segments, *frame.shape)
 
     def waveform(self, split: str, row: int) -> Tensor:
         """The sound around the frame of a clip, ``(T, S)`` float32 in [-1, 1]."""
-        _, sound_id = self.parts_of(self.report.splits[split].ids[row])
+        sample_id = self.report.splits[split].ids[row]
+        _, sound_id = self.parts_of(sample_id)
+        return self.windows(sound_id, self.seconds_of(sample_id))
+
+    def picture(self, frame_id: str, size: int) -> Tensor:
+        """A frame by its id, ``(3, size, size)`` uint8."""
+        path = _there(self._folder.frame(frame_id))
+        try:
+            return read_frame(path, size)
+        except UnreadableMediaError as error:
+            raise late_failure(path, error) from error
+
+    def windows(self, sound_id: str, seconds: float | None) -> Tensor:
+        """Sound around a time in it, or around its middle: ``(T, S)`` float32 in [-1, 1]."""
         path = _there(self._folder.sound(sound_id))
         inputs = self.inputs
         try:
-            several = inputs.num_segments > 1
-            centres = segment_centres(inputs, sound_seconds(path) / 2) if several else None
+            if seconds is None and inputs.num_segments > 1:
+                seconds = sound_seconds(path) / 2
+            centres = None if seconds is None else segment_centres(inputs, seconds)
             return read_windows(path, inputs.sample_rate_hz, inputs.segment_samples, centres)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
@@ -204,7 +234,7 @@ class FolderClips(ClipData):
         for name, stem in named.items():
             path = next((path for path in self._list_files(stem) if path.is_file()), None)
             if path is not None and stem not in found:
-                listed = self._read_list(path)
+                listed = self.read_list(path)
                 use = "test" if name in reader.test_lists else "train"
                 found[stem] = KnownList(stem, use, listed.ids, listed.duplicates)
         return tuple(found.values())
@@ -220,7 +250,7 @@ class FolderClips(ClipData):
             path = next((path for path in paths if path.is_file()), None)
             if path is None:
                 raise
-            return KnownList(path.stem, "test", self._read_list(path).ids)
+            return KnownList(path.stem, "test", self.read_list(path).ids)
         return KnownList(truth.list_name, "test", tuple(each.id for each in truth.truth))
 
     def _chosen_lists(self) -> Sequence[KnownList]:
@@ -332,7 +362,7 @@ class FolderClips(ClipData):
             for below in ("", "metadata")
         ]
         found = next((path for path in usual if path.is_file()), None)
-        return IdList(Path("none"), (), 0) if found is None else self._read_list(found)
+        return IdList(Path("none"), (), 0) if found is None else self.read_list(found)
 
     def listed(self, name: str, setting: str) -> IdList:
         """The list of clips that a setting names.
@@ -341,13 +371,14 @@ class FolderClips(ClipData):
             BenchError: no such list, or a line in it is no id.
         """
         if name != FULL:
-            return self._read_list(find_named_list(self._root, self.data_name, name, setting))
+            return self.read_list(find_named_list(self._root, self.data_name, name, setting))
         reader = READERS[self.data_name]
         ids = dict.fromkeys(reader.spell(key) for key in self._folder.ids())
         found = tuple(each for each in ids if reader.form.pattern.fullmatch(each))
         return IdList(self._root / FULL, found, 0)
 
-    def _read_list(self, path: Path) -> IdList:
+    def read_list(self, path: Path) -> IdList:
+        """The clips, or what stands for several, that a file lists."""
         reader = READERS[self.data_name]
         return read_id_list(path, reader.list_form, id_of=reader.spell)
 
@@ -359,23 +390,27 @@ class FolderClips(ClipData):
 
     def _split(self, name: str, ids: tuple[str, ...], truths: Mapping[str, Truth]) -> Split:
         """Rows of a split; training clips have no class, whatever the annotations know."""
-        videos = tuple(self.video_of(self.parts_of(sample_id)[0]) for sample_id in ids)
+        videos = tuple(self.video_of(self.pairs_of(sample_id)[0][0]) for sample_id in ids)
         categories = tuple(truths[i].category if i in truths else None for i in ids)
         return Split(name, ids, videos, categories)
 
     def _train_parts(self, clip_ids: Sequence[str], leaked: frozenset[str]) -> dict[str, "_Part"]:
-        """Training and validation clips; one of a test video never validates."""
+        """Training and validation clips; a video that is tested, too, never validates."""
+        divided = self.divided(clip_ids, leaked)
+        return {split: self._part(ids) for split, ids in divided.items()}
+
+    def divided(self, clip_ids: Sequence[str], leaked: frozenset[str]) -> dict[str, list[str]]:
+        """Clips that train and clips that validate, by video; ``leaked`` videos only train."""
         fraction = self.config.val_fraction
         if not fraction:
-            return {"train": self._part(clip_ids)}
-        val = [
-            clip_id
-            for clip_id in clip_ids
-            if clip_id not in leaked and is_held_out(self.video_of(clip_id), fraction)
-        ]
-        held_out = set(val)
-        train = [clip_id for clip_id in clip_ids if clip_id not in held_out]
-        return {"train": self._part(train), "val": self._part(val)}
+            return {"train": list(clip_ids)}
+        videos = [self.video_of(clip_id) for clip_id in clip_ids]
+        held_out = [each not in leaked and is_held_out(each, fraction) for each in videos]
+        train = [each for each, out in zip(clip_ids, held_out, strict=True) if not out]
+        return {
+            "train": train,
+            "val": [i for i, out in zip(clip_ids, held_out, strict=True) if out],
+        }
 
     def _part(self, sample_ids: Sequence[str]) -> "_Part":
         """The samples of a list that can be used, up to the limit."""
@@ -388,16 +423,31 @@ class FolderClips(ClipData):
         unreadable: dict[str, str] = {}
         while present and len(usable) < limit:
             tried, present = present[: limit - len(usable)], present[limit - len(usable) :]
-            parts = [self.parts_of(sample_id) for sample_id in tried]
-            defects = self._folder.defects(parts, verify=self.config.verify)
+            defects = self._defects(tried)
             usable += [each for place, each in enumerate(tried) if place not in defects]
             unreadable |= {tried[place]: reason for place, reason in defects.items()}
         return _Part(tuple(usable), tuple(missing), unreadable)
 
+    def _defects(self, sample_ids: Sequence[str]) -> dict[int, str]:
+        """Why samples cannot be used: their place in the list and the first reason."""
+        pairs = [(place, pair) for place, each in enumerate(sample_ids)
+                 for pair in self.pairs_of(each)]  # fmt: skip
+        found = self._folder.defects([pair for _, pair in pairs], verify=self.config.verify)
+        reasons: dict[int, str] = {}
+        for number, reason in sorted(found.items()):
+            reasons.setdefault(pairs[number][0], reason)
+        for place, sample_id in enumerate(sample_ids):
+            further = None if place in reasons else self.further_defect(sample_id)
+            if further is not None:
+                reasons[place] = further
+        return reasons
+
     def _is_here(self, sample_id: str) -> bool:
-        frame_id, sound_id = self.parts_of(sample_id)
         folder = self._folder
-        return folder.frame(frame_id) is not None and folder.sound(sound_id) is not None
+        return all(
+            folder.frame(frame_id) is not None and folder.sound(sound_id) is not None
+            for frame_id, sound_id in self.pairs_of(sample_id)
+        )
 
     def _list_notes(self) -> tuple[str, ...]:
         train_list = self._train_list

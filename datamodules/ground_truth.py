@@ -154,6 +154,7 @@ _MUSIC_SOLO = Reader(
         "music": "MUSIC_solo_videos.json",
         "music21": "MUSIC21_solo_videos.json",
     },
+    test_lists=("testing",),
     spell=music_entry,
     videos=VideoRows(MUSIC_VIDEO, youtube_id),
 )
@@ -177,6 +178,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
                 "val": "duet_pairs_val",
                 "music": "MUSIC_duet_videos.json",
             },
+            test_lists=("val",),
         ),
     }
 )

@@ -112,7 +112,8 @@ def inspected(name: str, data: ClipData) -> Inspection:
 
 
 def _leaks(train: KnownList, test: KnownList, data: ClipData) -> ListLeakage:
-    tested = list(dict.fromkeys(part for each in test.ids for part in data.parts_of(each)))
+    pairs = (pair for each in test.ids for pair in data.pairs_of(each))
+    tested = list(dict.fromkeys(part for pair in pairs for part in pair))
     found = leakage(train.ids, tested, data.video_of)
     return ListLeakage(train.name, test.name, found.clips, found.videos)
 
@@ -176,7 +177,8 @@ def _unreadable(data: ClipData, files: dict[str, _Files]) -> dict[str, str]:
     for name, reason in defects.items():
         for sample_id in owners[name]:
             reasons.setdefault(sample_id, f"{name}: {reason}")
-    return reasons
+    further = {each: data.further_defect(each) for each in files if each not in reasons}
+    return reasons | {each: reason for each, reason in further.items() if reason is not None}
 
 
 class _Facts(NamedTuple):

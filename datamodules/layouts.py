@@ -73,6 +73,10 @@ class RootFiles:
                 if name.startswith(start) and name.endswith(end) and not name.startswith("."):
                     yield name[len(start) : len(name) - len(end)]
 
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What lies in a folder, in order, without hidden files; nothing where it is not there."""
+        return tuple(sorted(name for name in self._listed(folder) if not name.startswith(".")))
+
     def has_folders(self, templates: Sequence[str]) -> bool:
         """Whether the folder of at least one template is there."""
         return any(self._expanded(template.split(ID, 1)[0].rpartition("/")[0])

@@ -30,12 +30,12 @@ def youtube_id(clip_id: str) -> str:
 
 
 def second_of(clip_id: str) -> int | None:
-    """The second of its video in which a frame is, by the folder of the frame.
+    """The second of its video in which a frame is, by its folder; None of a whole video.
 
     >>> second_of("4Oy5VmaacaI_0_1000/frame_013/00411"), second_of("4Oy5VmaacaI/frames/00411")
     (13, None)
     """
-    number = re.search(r"\d+$", clip_id.split("/")[1])
+    number = re.search(r"\d+$", clip_id.partition("/")[2].partition("/")[0])
     return int(number[0]) if number else None
 
 
