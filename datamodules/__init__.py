@@ -26,5 +26,9 @@ DATASETS: dict[str, tuple[str, str]] = {
         "datamodules.music_duet:MusicDuet",
         "MUSIC duets: 10,284 frames of 16 videos, a box per instrument",
     ),
+    "music_synthetic": (
+        "datamodules.music_synthetic:MusicSynthetic",
+        "MUSIC-Synthetic: four solos in a picture, two heard, with each sound alone",
+    ),
     "is3": ("datamodules.is3:Is3", "IS3: two sounds on each of 3,240 composed frames"),
 }

@@ -142,7 +142,7 @@ class FolderClips(ClipData):
         train_list = self._train_list
         leaks = leakage(train_list.ids, sources, self.video_of)
         removed = frozenset() if self.config.allow_leakage else leaks.rows
-        test = self._part(test_ids)
+        test = self.part(test_ids)
         told = self.absence(test.missing) if test.missing else None
         if len(test.missing) == len(test_ids):
             first = self.layouts[0]
@@ -154,7 +154,7 @@ class FolderClips(ClipData):
         leaked = frozenset(self.video_of(train_list.ids[row]) for row in leaks.rows)
         kept = [i for row, i in enumerate(train_list.ids) if row not in removed]
         clips = list(dict.fromkeys(clip for each in kept for clip in self.clips_of(each)))
-        train = self._train_parts(clips, leaked)
+        train = self.parts_to_train(clips, leaked)
         return DataReport(
             splits={
                 **{name: self._split(name, part.ids, {}) for name, part in train.items()},
@@ -320,6 +320,10 @@ class FolderClips(ClipData):
 
     @cached_property
     def _ground_truth(self) -> GroundTruth:
+        return self.read_truth()
+
+    def read_truth(self) -> GroundTruth:
+        """Truth of the test list, as the annotations have it."""
         config = self.config
         return ground_truth(
             self.data_name,
@@ -394,10 +398,12 @@ class FolderClips(ClipData):
         categories = tuple(truths[i].category if i in truths else None for i in ids)
         return Split(name, ids, videos, categories)
 
-    def _train_parts(self, clip_ids: Sequence[str], leaked: frozenset[str]) -> dict[str, "_Part"]:
+    def parts_to_train(
+        self, clip_ids: Sequence[str], leaked: frozenset[str]
+    ) -> dict[str, "PartOfList"]:
         """Training and validation clips; a video that is tested, too, never validates."""
         divided = self.divided(clip_ids, leaked)
-        return {split: self._part(ids) for split, ids in divided.items()}
+        return {split: self.part(ids) for split, ids in divided.items()}
 
     def divided(self, clip_ids: Sequence[str], leaked: frozenset[str]) -> dict[str, list[str]]:
         """Clips that train and clips that validate, by video; ``leaked`` videos only train."""
@@ -412,12 +418,12 @@ class FolderClips(ClipData):
             "val": [i for i, out in zip(clip_ids, held_out, strict=True) if out],
         }
 
-    def _part(self, sample_ids: Sequence[str]) -> "_Part":
+    def part(self, sample_ids: Sequence[str]) -> "PartOfList":
         """The samples of a list that can be used, up to the limit."""
         present: list[str] = []
         missing: list[str] = []
         for sample_id in sample_ids:
-            (present if self._is_here(sample_id) else missing).append(sample_id)
+            (present if self.is_here(sample_id) else missing).append(sample_id)
         limit = len(present) if self.config.limit is None else self.config.limit
         usable: list[str] = []
         unreadable: dict[str, str] = {}
@@ -426,7 +432,7 @@ class FolderClips(ClipData):
             defects = self._defects(tried)
             usable += [each for place, each in enumerate(tried) if place not in defects]
             unreadable |= {tried[place]: reason for place, reason in defects.items()}
-        return _Part(tuple(usable), tuple(missing), unreadable)
+        return PartOfList(tuple(usable), tuple(missing), unreadable)
 
     def _defects(self, sample_ids: Sequence[str]) -> dict[int, str]:
         """Why samples cannot be used: their place in the list and the first reason."""
@@ -442,7 +448,8 @@ class FolderClips(ClipData):
                 reasons[place] = further
         return reasons
 
-    def _is_here(self, sample_id: str) -> bool:
+    def is_here(self, sample_id: str) -> bool:
+        """Whether each frame and each sound of a sample has a file."""
         folder = self._folder
         return all(
             folder.frame(frame_id) is not None and folder.sound(sound_id) is not None
@@ -460,7 +467,7 @@ class FolderClips(ClipData):
         return ()
 
 
-class _Part(NamedTuple):
+class PartOfList(NamedTuple):
     """What is left of a list, and what is not."""
 
     ids: tuple[str, ...]

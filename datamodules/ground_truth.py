@@ -25,7 +25,9 @@ from datamodules.id_lists import (
 from datamodules.is3_annotations import IS3_ID, is3_sample, read_is3
 from datamodules.masks import mask_files, read_mask
 from datamodules.music_annotations import MUSIC_ID, read_music
+from datamodules.music_box_files import read_box_files
 from datamodules.music_lists import MUSIC_VIDEO, music_entry, youtube_id
+from datamodules.music_mixtures import MIXTURE_ID, read_mixtures
 from datamodules.vggss_annotations import (
     VGGSS_ID,
     annotation_notes,
@@ -35,6 +37,8 @@ from datamodules.vggss_annotations import (
 )
 from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
+
+FOLDER_FILES = (".xml", ".npy")  # of annotations that come as a folder of one file per sample
 
 
 class GroundTruth(NamedTuple):
@@ -180,6 +184,14 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             },
             test_lists=("val",),
         ),
+        "music_synthetic": Reader(
+            MIXTURE_ID,
+            _MUSIC_SOLO.names,
+            lambda path, ids: (read_box_files if path.is_dir() else read_mixtures)(path, ids),
+            folders=("box",),
+            lists=_MUSIC_SOLO.lists,
+            test_lists=_MUSIC_SOLO.test_lists,
+        ),
     }
 )
 
@@ -217,9 +229,7 @@ def ground_truth(
     root, annotations, test_list = (
         None if path is None else path.expanduser() for path in (root, annotations, test_list)
     )
-    if root is not None and not root.is_dir():
-        raise BenchError(f"{root} is not a folder; give {words.root}")
-    place = _annotations(data, reader, root, annotations, words)
+    place = annotations_place(data, root, annotations, words)
     masks = mask_files(place) if place == annotations and place.is_dir() else {}
     listed = _listed(reader, root, place, test_list, words, usual=not masks)
     wanted = None if listed is None else _wanted(listed, masks, reader)
@@ -269,10 +279,17 @@ def _reader(data: str) -> Reader:
     return READERS[data]
 
 
-def _annotations(
-    data: str, reader: Reader, root: Path | None, given: Path | None, words: Words
+def annotations_place(
+    data: str, root: Path | None, given: Path | None, words: Words = SETTINGS
 ) -> Path:
-    """The usual file or folder of annotations, or what was given."""
+    """The usual file or folder of annotations, or what was given.
+
+    Raises:
+        BenchError: it does not exist, or it is a file where a folder is needed.
+    """
+    reader = _reader(data)
+    if root is not None and not root.is_dir():
+        raise BenchError(f"{root} is not a folder; give {words.root}")
     if given is not None and not given.is_dir():
         if not given.is_file():
             raise BenchError(f"{given} does not exist; give {words.annotations} or DIR")
@@ -302,7 +319,8 @@ def _usual(reader: Reader, folders: Sequence[Path]) -> Path | None:
 
 def _is_read_as_folder(reader: Reader, place: Path) -> bool:
     """Whether a folder holds annotations of its own kind; else it may hold masks."""
-    return reader.is_folder or (bool(reader.folders) and any(place.glob("*.xml")))
+    is_annotated = any(path.suffix in FOLDER_FILES for path in place.iterdir())
+    return reader.is_folder or (bool(reader.folders) and is_annotated)
 
 
 def _folders(root: Path | None, place: Path | None) -> list[Path]:

@@ -90,17 +90,29 @@ def _entry_boxes(entry: object, place: str) -> list[tuple[int, list[float]]]:
 
 
 def _truth(frame: str, found: list[tuple[int, list[float]]]) -> Truth:
-    boxes = _fractions(np.array([normbox for _, normbox in found], dtype=np.float64))
+    boxes = xywh_fractions(np.array([normbox for _, normbox in found], dtype=np.float64))
     numbers = np.array([number for number, _ in found])
     sources = tuple(
-        Source(boxes[numbers == number], INSTRUMENTS.get(number, f"instrument {number}"))
+        Source(boxes[numbers == number], instrument(number))
         for number in dict.fromkeys(numbers.tolist())
     )
     category = sources[0].category if len(sources) == 1 else None
     return Truth(frame, (boxes,), category=category, sources=sources)
 
 
-def _fractions(normbox: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boxes ``(K, 4)`` xyxy in fractions of the frame, of ``(K, 4)`` x, y, width and height."""
+def instrument(number: int) -> str:
+    """Name of an instrument that DSOL numbers.
+
+    >>> instrument(12), instrument(5)
+    ('flute', 'instrument 5')
+    """
+    return INSTRUMENTS.get(number, f"instrument {number}")
+
+
+def xywh_fractions(normbox: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes ``(K, 4)`` xyxy in fractions of the frame, of ``(K, 4)`` x, y, width and height.
+
+    They lead back to the pixels that DSOL draws; see :func:`read_music`.
+    """
     corner, extent = np.split(normbox * GRID, 2, axis=1)
     return pixel_fractions(np.concatenate([corner, corner + extent], axis=1))

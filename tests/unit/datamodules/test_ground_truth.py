@@ -329,7 +329,8 @@ def test_a_mask_whose_name_is_no_id_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
     with pytest.raises(
-        BenchError, match=r"data set 'vggs'\. Did you mean vggss\? Known: vggss, .*, music_duet\."
+        BenchError,
+        match=r"data set 'vggs'\. Did you mean vggss\? Known: .*, music_synthetic\.",
     ):
         ground_truth("vggs")
 
