@@ -131,8 +131,7 @@ class Flickr(FolderClips):
 
     def _test_list_files(self) -> list[Path]:
         """Every published test list that is in the root."""
-        reader = READERS[self.data_name]
-        stems = [reader.lists[name] for name in reader.test_lists]
+        stems = READERS[self.data_name].test_lists.values()
         places = (path for stem in stems for path in self._list_files(stem))
         return [place for place in places if place.is_file()]
 

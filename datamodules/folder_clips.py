@@ -230,12 +230,12 @@ class FolderClips(ClipData):
         """
         found = {each.name: each for each in (self._tested_list, *self._chosen_lists())}
         reader = READERS[self.data_name]
-        named = {**reader.lists, **{name: name for name in self.usual_train_lists}}
-        for name, stem in named.items():
+        named = dict.fromkeys((*reader.lists.values(), *self.usual_train_lists), "train")
+        named |= dict.fromkeys(reader.test_lists.values(), "test")
+        for stem, use in named.items():
             path = next((path for path in self._list_files(stem) if path.is_file()), None)
             if path is not None and stem not in found:
                 listed = self.read_list(path)
-                use = "test" if name in reader.test_lists else "train"
                 found[stem] = KnownList(stem, use, listed.ids, listed.duplicates)
         return tuple(found.values())
 
@@ -244,8 +244,7 @@ class FolderClips(ClipData):
         try:
             truth = self._ground_truth
         except BenchError:
-            reader = READERS[self.data_name]
-            stems = (reader.lists[name] for name in reader.test_lists)
+            stems = READERS[self.data_name].test_lists.values()
             paths = (path for stem in stems for path in self._list_files(stem))
             path = next((path for path in paths if path.is_file()), None)
             if path is None:

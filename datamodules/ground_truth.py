@@ -85,8 +85,8 @@ class Reader(NamedTuple):
         test_list: usual file of the test ids, taken where it is found; None where all are tested.
         negatives: file of the negatives of an extended set.
         sample: what an id alone says of a sample.
-        lists: short names of published lists, of training clips too, and the stems of their files.
-        test_lists: those of the short names that are lists of test ids.
+        lists: short names of published training lists, and the stems of their files.
+        test_lists: the same of test lists; a name may stand in both, for two files.
         spell: the id in a line of a list, which may be a path, have a suffix or further columns.
         videos: how a list names videos; None where it names samples only.
     """
@@ -100,7 +100,7 @@ class Reader(NamedTuple):
     negatives: str | None = None
     sample: Callable[[str], Truth] = lambda sample_id: Truth(sample_id, ())
     lists: Mapping[str, str] = MappingProxyType({})
-    test_lists: tuple[str, ...] = ()
+    test_lists: Mapping[str, str] = MappingProxyType({})
     spell: Callable[[str], str] = first_column
     videos: VideoRows | None = None
 
@@ -122,11 +122,12 @@ _VGGSS = Reader(
         "10k": "vggss_10k",
         "144k": "vggss_144k",
         "heard": "vggss_heard",
-        "test": "vggss_test",
-        "heard_test": "vggss_heard_test",
-        "unheard_test": "vggss_unheard_test",
     },
-    test_lists=("test", "heard_test", "unheard_test"),
+    test_lists={
+        "test": "vggss_test",
+        "heard": "vggss_heard_test",
+        "unheard": "vggss_unheard_test",
+    },
     spell=vggsound_id,
 )
 _FLICKR = Reader(
@@ -135,14 +136,12 @@ _FLICKR = Reader(
     read_flickr,
     is_folder=True,
     test_list="flickr_test.csv",
-    lists={
-        "10k": "flickr_10k",
-        "144k": "flickr_144k",
+    lists={"10k": "flickr_10k", "144k": "flickr_144k"},
+    test_lists={
         "249": "flickr_test",
         "250": "flickr_test_plus_silent",
         "250_original": "ssl_test_list",
     },
-    test_lists=("249", "250", "250_original"),
     spell=flickr_id,
 )
 _MUSIC_SOLO = Reader(
@@ -153,12 +152,11 @@ _MUSIC_SOLO = Reader(
         "training_1": "solo_training_1",
         "training_2": "solo_training_2",
         "validation": "solo_validation",
-        "testing": "solo_testing",
         "pairs": "solo_pairs",
         "music": "MUSIC_solo_videos.json",
         "music21": "MUSIC21_solo_videos.json",
     },
-    test_lists=("testing",),
+    test_lists={"testing": "solo_testing"},
     spell=music_entry,
     videos=VideoRows(MUSIC_VIDEO, youtube_id),
 )
@@ -179,10 +177,9 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             names=("duettest.json",),
             lists={
                 "train": "duet_pairs_train",
-                "val": "duet_pairs_val",
                 "music": "MUSIC_duet_videos.json",
             },
-            test_lists=("val",),
+            test_lists={"val": "duet_pairs_val"},
         ),
         "music_synthetic": Reader(
             MIXTURE_ID,
@@ -213,8 +210,8 @@ def ground_truth(
             holds PNG files is one of masks, whatever the data set.
         test_list: file of the ids to keep, in its order; the first column counts, and the suffix
             of a frame, video or sound is dropped. A bare name is sought in the root, and may be
-            one of ``Reader.lists``. A line of a list of MUSIC may be a video and stands for all
-            its annotated frames. Without a list, all that is annotated, and for Flickr what
+            one of ``Reader.test_lists``. A line of a list of MUSIC may be a video and stands for
+            all its annotated frames. Without a list, all that is annotated, and for Flickr what
             ``flickr_test.csv`` lists where that is found.
         words: of messages.
 
@@ -262,7 +259,8 @@ def find_named_list(root: Path, data: str, name: str, setting: str) -> Path:
         BenchError: no such file; the message names the setting, the paths that were tried and the
             short names.
     """
-    lists = READERS[data].lists
+    reader = READERS[data]
+    lists = {**reader.lists, **reader.test_lists, **reader.lists}  # training lists first and last
     try:
         return find_list(root, lists.get(name, name), setting)
     except BenchError as error:
@@ -344,7 +342,7 @@ def _listed(
         if reader.negatives is not None:
             pair = re.compile(rf"({form.pattern.pattern})(\+({form.pattern.pattern}))?")
             form = IdForm(pair, f"{form.words}, or two of them joined by {JOINT}")
-        name = reader.lists.get(str(given), str(given))
+        name = {**reader.lists, **reader.test_lists}.get(str(given), str(given))
         path = given if given.is_file() else find_list(root or Path(), name, words.list_setting)
         return read_id_list(path, form, id_of=reader.spell)
     if not usual or reader.test_list is None:

@@ -257,7 +257,7 @@ def test_published_lists_give_the_published_counts(shared_data: Path, tmp_path: 
     data = data_of(tmp_path)
     ids = {}
     for name in named:
-        path = next(folder.glob(f"{READERS['flickr'].lists[name]}.*"))
+        path = next(folder.glob(f"{READERS['flickr'].test_lists[name]}.*"))
         ids[name] = set(data.listed(str(path), "data.test_list").ids)
 
     assert {name: len(found) for name, found in ids.items()} == named

@@ -214,6 +214,22 @@ def test_a_test_list_chooses_the_clips_and_their_order(root: Path) -> None:
     assert report.notes == ("vggss_test.csv: 1 repeated ids left out",)
 
 
+def test_heard_names_one_list_of_training_clips_and_another_of_test_clips(root: Path) -> None:
+    write_list(root / "vggss_heard.txt", TRAIN[:3])
+    write_list(root / "vggss_heard_test.csv", TEST[:2])
+    write_list(root / "vggss_unheard_test.csv", TEST[2:])
+
+    heard = data_of(root, train_list="heard", test_list="heard").report
+    unheard = data_of(root, test_list="unheard").report
+
+    assert heard.splits["train"].ids == tuple(TRAIN[:3])
+    assert heard.splits["test"].ids == tuple(TEST[:2])
+    assert unheard.splits["test"].ids == tuple(TEST[2:])
+    assert (heard.lists["train"].name, heard.lists["test"].name) == (
+        "vggss_heard", "vggss_heard_test",
+    )  # fmt: skip
+
+
 def test_the_default_training_list_is_the_largest_published_one(root: Path) -> None:
     write_list(root / "vggss_10k.txt", TRAIN[:2])
     write_list(root / "vggss_144k.txt", TRAIN[:3])
