@@ -369,6 +369,8 @@ def _check_options(
             )
     if "category" in by and all(sample.category is None for sample in expected.truth):
         raise BenchError(f"{expected.name} has no classes; leave --by category out")
+    if "size" in by and not any(sample.has_place for sample in expected.truth):
+        raise BenchError(f"{expected.name} has no boxes or masks; leave --by size out")
 
 
 def _in_list_order(given: Given, expected: Expected) -> Given:

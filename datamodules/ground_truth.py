@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.annotation_files import Annotated
+from datamodules.ave_annotations import AVE_ID, ave_id, read_ave, read_ave_list
 from datamodules.extended import JOINT, negative_notes, read_negatives
 from datamodules.flickr_annotations import FLICKR_ID, flickr_id, read_flickr
 from datamodules.id_lists import (
+    LIST_ENDS,
     IdForm,
     IdList,
     check_id,
@@ -45,12 +47,14 @@ class GroundTruth(NamedTuple):
     """Truth of a whole test list, and what is to be told of it.
 
     ``name`` is the data set, or the list that was chosen; ``list_name`` always that of the list.
+    ``annotations`` is the file or folder that was read, where there is one.
     """
 
     name: str
     truth: tuple[Truth, ...]
     notes: tuple[str, ...]
     list_name: str = ""
+    annotations: Path | None = None
 
 
 class Words(NamedTuple):
@@ -89,6 +93,9 @@ class Reader(NamedTuple):
         test_lists: the same of test lists; a name may stand in both, for two files.
         spell: the id in a line of a list, which may be a path, have a suffix or further columns.
         videos: how a list names videos; None where it names samples only.
+        list_ends: suffixes of list files, which a user may leave out.
+        read_list: reads a list that refers to the annotations, given beside it; None for text.
+        holds_training: whether the annotations hold training clips, so that a test list is needed.
     """
 
     form: IdForm
@@ -103,6 +110,9 @@ class Reader(NamedTuple):
     test_lists: Mapping[str, str] = MappingProxyType({})
     spell: Callable[[str], str] = first_column
     videos: VideoRows | None = None
+    list_ends: tuple[str, ...] = LIST_ENDS
+    read_list: Callable[[Path, Path], IdList] | None = None
+    holds_training: bool = False
 
     @property
     def list_form(self) -> IdForm:
@@ -172,6 +182,18 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             lambda path, ids: read_is3(path),
             sample=is3_sample,
         ),
+        "ave": Reader(
+            AVE_ID,
+            ("Annotations.txt",),
+            lambda path, ids: read_ave(path),
+            test_list="test_order.h5",
+            lists={"train": "train_order", "val": "val_order"},
+            test_lists={"test": "test_order"},
+            spell=ave_id,
+            list_ends=(".h5", *LIST_ENDS),
+            read_list=read_ave_list,
+            holds_training=True,
+        ),
         "music_solo": _MUSIC_SOLO,
         "music_duet": _MUSIC_SOLO._replace(
             names=("duettest.json",),
@@ -201,7 +223,7 @@ def ground_truth(
     test_list: Path | None = None,
     words: Words = OPTIONS,
 ) -> GroundTruth:
-    """Boxes or masks of a test list, from the files that people have.
+    """Boxes, masks or classes of segments of a test list, from the files that people have.
 
     Args:
         data: one of ``READERS``.
@@ -249,7 +271,8 @@ def ground_truth(
         truth = _chosen(truth, ids, listed.path, place, words)
     notes += (*positives.notes, *_truth_notes(truth, positives))
     list_name = place.stem if listed is None else listed.path.stem
-    return GroundTruth(data if test_list is None else test_list.stem, truth, notes, list_name)
+    name = data if test_list is None else test_list.stem
+    return GroundTruth(name, truth, notes, list_name, place)
 
 
 def find_named_list(root: Path, data: str, name: str, setting: str) -> Path:
@@ -262,7 +285,7 @@ def find_named_list(root: Path, data: str, name: str, setting: str) -> Path:
     reader = READERS[data]
     lists = {**reader.lists, **reader.test_lists, **reader.lists}  # training lists first and last
     try:
-        return find_list(root, lists.get(name, name), setting)
+        return find_list(root, lists.get(name, name), setting, reader.list_ends)
     except BenchError as error:
         known = f"; short names are {', '.join(lists)}" if lists else ""
         raise BenchError(f"{error}{known}") from error
@@ -343,13 +366,26 @@ def _listed(
             pair = re.compile(rf"({form.pattern.pattern})(\+({form.pattern.pattern}))?")
             form = IdForm(pair, f"{form.words}, or two of them joined by {JOINT}")
         name = {**reader.lists, **reader.test_lists}.get(str(given), str(given))
-        path = given if given.is_file() else find_list(root or Path(), name, words.list_setting)
-        return read_id_list(path, form, id_of=reader.spell)
+        path = given
+        if not given.is_file():
+            path = find_list(root or Path(), name, words.list_setting, reader.list_ends)
+        return _read_list(reader, path, form, place)
     if not usual or reader.test_list is None:
         return None
     paths = [folder / reader.test_list for folder in _folders(root, place)]
     found = next((path for path in paths if path.is_file()), None)
-    return None if found is None else read_id_list(found, form, id_of=reader.spell)
+    if found is None and reader.holds_training:
+        raise BenchError(
+            f"{place} holds training clips too, and no {reader.test_list} lies beside it or in "
+            f"{words.root}; put it there, or give {words.test_list}"
+        )
+    return None if found is None else _read_list(reader, found, form, place)
+
+
+def _read_list(reader: Reader, path: Path, form: IdForm, place: Path) -> IdList:
+    if reader.read_list is not None:
+        return reader.read_list(path, place)
+    return read_id_list(path, form, id_of=reader.spell)
 
 
 def _masked(
@@ -441,7 +477,7 @@ def _list_notes(
 
 def _truth_notes(truth: Sequence[Truth], annotated: Annotated) -> tuple[str, ...]:
     """Defects of the boxes, empty masks, and what the negatives are."""
-    boxed = [each for each in truth if each.on_screen and each.mask is None]
+    boxed = [each for each in truth if each.has_place and each.mask is None]
     masks = {each.id: each.mask for each in truth if each.mask is not None}
     empty = [sample_id for sample_id, mask in masks.items() if not np.any(mask)]
     notes = annotation_notes(boxed)

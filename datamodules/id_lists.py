@@ -43,6 +43,7 @@ class Leakage(NamedTuple):
 
 
 MEDIA = (".jpg", ".png", ".mp4", ".wav", ".mp3", ".flac")  # that lists leave on their ids
+LIST_ENDS = (".txt", ".csv")  # of list files, in the order in which they are sought
 HEADER = "video,audio,label"  # first line of the lists of extended sets, the only one with names
 
 
@@ -109,10 +110,10 @@ def check_id(clip_id: str, form: IdForm, place: str) -> None:
     raise BenchError(f"{place}: the id {clip_id[:80]!r} {reason}; correct or remove this entry")
 
 
-def find_list(root: Path, name: str, setting: str) -> Path:
+def find_list(root: Path, name: str, setting: str, ends: Sequence[str] = LIST_ENDS) -> Path:
     """The list file that a setting names.
 
-    A bare name means ``<root>/<name>.txt``, or ``.csv``, or the same under ``<root>/metadata``;
+    A bare name means ``<root>/<name>`` with one of the ends, or the same under ``<root>/metadata``;
     anything with a suffix or a folder is a path, from the working folder, the root or its
     ``metadata``.
 
@@ -120,13 +121,14 @@ def find_list(root: Path, name: str, setting: str) -> Path:
         root: the data root.
         name: what the user wrote, for example ``vggss_10k`` or ``lists/mine.txt``.
         setting: the setting it was written in, for the message.
+        ends: suffixes of list files.
 
     Raises:
         BenchError: no such file.
     """
     if Path(name).name == name and not Path(name).suffix:
         folders = (root, root / "metadata")
-        candidates = [folder / f"{name}{end}" for folder in folders for end in (".txt", ".csv")]
+        candidates = [folder / f"{name}{end}" for folder in folders for end in ends]
     else:
         candidates = [Path(name).expanduser(), root / name, root / "metadata" / name]
     found = next((path for path in candidates if path.is_file()), None)

@@ -10,11 +10,12 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
 from benchmark.registry import DATA_REGISTRY
-from datamodules.ground_truth import READERS
+from datamodules.ground_truth import READERS, ground_truth
 from datamodules.sample_data import write_sample
 from metrics.protocols import PROTOCOLS
 
@@ -286,18 +287,28 @@ def music_files(name: str) -> Callable[[Path], list[str]]:
     return written
 
 
+def ave_files(root: Path) -> list[str]:
+    """Ten clips, of which the last four are tested: background, then 4 to 1 seconds of Bark."""
+    lines = [f"Bark&testvideo{row:02d}&good&{row}&10" for row in range(10)]
+    (root / "Annotations.txt").write_text("\n".join(lines))
+    with h5py.File(root / "test_order.h5", "w") as file:
+        file["order"] = [6, 7, 8, 9]
+    return [f"testvideo{row:02d}@2" for row in (6, 7, 8, 9)]
+
+
 FILES: dict[str, Callable[[Path], list[str]]] = {
     "vggss": vggss_files,
     "vggss_extended": with_negative(vggss_files, "vggss_test_plus_silent.csv"),
     "flickr": flickr_files,
     "flickr_extended": with_negative(flickr_files, "flickr_test_plus_silent.csv"),
     "is3": is3_files,
+    "ave": ave_files,
     "music_solo": music_files("solotest.json"),
     "music_duet": music_files("duettest.json"),
 }
 
 
-@pytest.mark.parametrize("data", READERS)
+@pytest.mark.parametrize("data", [name for name in FILES if name != "ave"])  # it has no boxes
 def test_the_box_itself_is_found_whatever_the_annotation_format(
     data: str, bench: Bench, tmp_path: Path
 ) -> None:
@@ -434,6 +445,50 @@ def test_parts_are_scored_on_their_own(bench: Bench, vggss: tuple[Any, ...]) -> 
             overlap = OVERLAP[names[part["name"]]]
             assert part["n"] == len(overlap)
             assert part["metrics"]["mean_iou"] == pytest.approx(overlap.mean(), abs=1e-12)
+
+
+def constant_logits(count: int, label: int) -> np.ndarray:
+    """Logits ``(count, 10, 29)`` of a program that answers one class for every second."""
+    return np.broadcast_to(np.eye(29, dtype=np.float32)[label], (count, 10, 29))
+
+
+def test_seconds_of_ave_are_scored_from_logits_alone(bench: Bench, tmp_path: Path) -> None:
+    ids = ave_files(tmp_path)
+    path = write_npz(tmp_path / "bark.npz", ids, segment_logits=constant_logits(4, 2))
+    given = ("--predictions", path, "--data", "ave", "--root", tmp_path)
+
+    of_bench, of_slavc = boards(bench, *given, "--protocol", "bench-v1", "--protocol",
+                                "slavc-absolute")  # fmt: skip
+
+    assert of_bench["metrics"] == {"segment_acc": pytest.approx(0.25)}  # 4, 3, 2, 1 of 10
+    assert of_slavc["metrics"] == of_bench["metrics"]
+    assert (of_bench["n"], of_bench["n_expected"], of_bench["excluded"]) == (4, 4, [])
+    assert (of_bench["floors"], of_bench["ceiling"], of_bench["partial"]) == ({}, {}, False)
+    assert "segment_acc" in bench("score", *given, "--by", "category").out
+
+
+def test_maps_alone_are_refused_for_ave(bench: Bench, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "maps.npz", ave_files(tmp_path), heatmap=np.ones((4, 7, 7)))
+    given = ("--predictions", path, "--data", "ave", "--root", tmp_path)
+
+    done, by_size = bench("score", *given), bench("score", *given, "--by", "size")
+
+    assert (done.code, done.out, by_size.code) == (2, "", 2)
+    assert "'testvideo06@2' has no box, only classes of its segments" in done.err
+    assert "has no boxes or masks; leave --by size out" in by_size.err
+
+
+def test_all_background_is_right_in_715_of_the_4020_test_seconds_of_ave(
+    bench: Bench, shared_data: Path, tmp_path: Path
+) -> None:
+    root = shared_data / "annotations" / "ave"
+    ids = [truth.id for truth in ground_truth("ave", root=root).truth]
+    path = write_npz(tmp_path / "none.npz", ids, segment_logits=constant_logits(402, 28))
+
+    found = board(bench, "--predictions", path, "--data", "ave", "--root", root)
+
+    assert (found["n"], found["n_expected"]) == (402, 402)
+    assert found["metrics"] == {"segment_acc": pytest.approx(715 / 4020, abs=1e-12)}  # 17.8 %
 
 
 def test_the_help_tells_the_arrays_and_the_data_sets(bench: Bench) -> None:

@@ -134,6 +134,22 @@ def test_lists_of_the_sources_stand_once_with_their_protocols() -> None:
     assert "published on 4,655 clips: align" in lines
 
 
+def test_without_a_place_the_accuracy_of_segments_stands_first() -> None:
+    truth = tuple(Truth(name, (), category="dog", segments=np.array([1, 0])) for name in "ab")
+    logits = np.array([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    given = Given(Path("x"), Predictions(("a", "b"), segment_logits=logits))
+    rules = chosen_protocols(("lvs", "bench-v1"), "ave", given)
+    boards = score_boards(given, Expected("two", truth, ()), "ave", rules, by=["category"])
+
+    lines = words(printed(boards))
+
+    assert "n segment_acc 95 % interval auc" in lines
+    assert [line[:18] for line in lines if line.startswith(("lvs", "bench-v1"))] == [
+        "lvs 2 75.0 50.0-10", "bench-v1 2 75.0 50",
+    ]  # fmt: skip
+    assert "category n segment_acc 95 % interval auc pixel_ap" in lines
+
+
 def test_the_times_of_all_protocols_are_added_up() -> None:
     line = "seconds 2.5 for scores, 0.1 for floors and ceiling, kept for the next time"
 

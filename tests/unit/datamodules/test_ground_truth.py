@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,6 +52,15 @@ def with_music(root: Path, name: str) -> Path:
     box = {"normbox": [0, 0, 0.5, 0.5], "category_id": 12}
     entries = {f"{FRAMES[0]}.jpg": {"bbox": [box]}, f"{FRAMES[1]}.jpg": {"bbox": []}}
     (root / name).write_text(json.dumps(entries))
+    return root
+
+
+def with_ave(root: Path, order: Sequence[int] | None = None) -> Path:
+    lines = ["Bark&videovideo1&good&2&5", "Cat&videovideo1&good&0&10", "Cat&videovideo2&good&0&1"]
+    (root / "Annotations.txt").write_text("\n".join(lines))
+    if order is not None:
+        with h5py.File(root / "test_order.h5", "w") as file:
+            file["order"] = order
     return root
 
 
@@ -327,6 +337,35 @@ def test_a_mask_whose_name_is_no_id_is_named(tmp_path: Path) -> None:
         ground_truth("vggss", annotations=masks)
 
 
+def test_the_seconds_of_ave_are_those_of_its_order_file(root: Path) -> None:
+    found = ground_truth("ave", root=with_ave(root, order=[2, 0]))
+
+    assert [each.id for each in found.truth] == ["videovideo2@22", "videovideo1@2"]
+    assert [each.segments.tolist() for each in found.truth if each.segments is not None] == [
+        [22] + [28] * 9, [28, 28, 2, 2, 2, 28, 28, 28, 28, 28],
+    ]  # fmt: skip
+    assert (found.list_name, found.annotations, found.notes) == (
+        "test_order", root / "Annotations.txt", (),
+    )  # fmt: skip
+
+
+def test_a_list_of_ave_may_be_text_or_a_short_name(root: Path, tmp_path: Path) -> None:
+    with_ave(root, order=[1])
+    mine = tmp_path / "mine.txt"
+    mine.write_text("videovideo2@22\nBark&videovideo1&good&2&5\n")
+
+    of_text = ground_truth("ave", root=root, test_list=mine)
+    of_name = ground_truth("ave", root=root, test_list=Path("test"))
+
+    assert [each.id for each in of_text.truth] == ["videovideo2@22", "videovideo1@2"]
+    assert [each.id for each in of_name.truth] == ["videovideo1@22"]
+
+
+def test_ave_is_not_tested_on_its_training_clips(root: Path) -> None:
+    with pytest.raises(BenchError, match=r"holds training clips too, .*test_order\.h5.*--list F"):
+        ground_truth("ave", root=with_ave(root))
+
+
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
     with pytest.raises(
         BenchError,
@@ -396,6 +435,7 @@ def test_reading_the_truth_imports_no_torch(root: Path) -> None:
         ("is3", "is3", 6480),
         ("music_solo", "music", 12356),
         ("music_duet", "music", 10284),
+        ("ave", "ave", 402),
     ],
 )
 def test_the_published_files_load(shared_data: Path, data: str, folder: str, count: int) -> None:
