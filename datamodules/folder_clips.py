@@ -90,6 +90,10 @@ class FolderClips(ClipData):
     def video_of(clip_id: str) -> str:
         """The video that a clip was cut from."""
 
+    def check_root(self) -> None:
+        """Nothing, or a ``BenchError`` where the root has the folders of no layout."""
+        assert self._folder.layouts
+
     def clips_of(self, listed_id: str) -> Sequence[str]:
         """The clips that an entry of a training list stands for, where it is not one itself."""
         return (listed_id,)
@@ -135,7 +139,7 @@ class FolderClips(ClipData):
             BenchError: the root, a folder, the annotations or a list is missing or malformed, or
                 no test clip has its files.
         """
-        folder = self._folder  # a wrong root goes before a file missing in it
+        self.check_root()  # a wrong root goes before a file missing in it
         test_ids = [truth.id for truth in self._ground_truth.truth]
         pairs = [pair for each in test_ids for pair in self.pairs_of(each)]
         sources = list(dict.fromkeys(part for pair in pairs for part in pair))
@@ -145,10 +149,9 @@ class FolderClips(ClipData):
         test = self.part(test_ids)
         told = self.absence(test.missing) if test.missing else None
         if len(test.missing) == len(test_ids):
-            first = self.layouts[0]
             raise BenchError(
                 f"none of the {len(test_ids)} test clips of {self._ground_truth.list_name} has its "
-                f"files in {folder.root}, such as {first.frames[0]} and {first.sounds[0]}; "
+                f"files in {self._root}, such as {self.usual_files}; "
                 f"{'' if told is None else f'{told}; '}check data.root and data.test_list"
             )
         leaked = frozenset(self.video_of(train_list.ids[row]) for row in leaks.rows)
@@ -171,8 +174,8 @@ class FolderClips(ClipData):
             is_miniature=self.is_miniature,
             notes=(*self.annotation_notes(), *([] if told is None else [told])),
             lists={
-                "train": _identity(train_list.path.stem, train_list.ids),
-                "test": _identity(self._ground_truth.list_name, test_ids),
+                "train": identity(train_list.path.stem, train_list.ids),
+                "test": identity(self._ground_truth.list_name, test_ids),
             },
             classes=self.event_classes(),
         )
@@ -274,12 +277,13 @@ class FolderClips(ClipData):
         return (*notes, *self._list_notes())
 
     def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
-        """Frame and sound of a sample; nothing where the root holds no media at all."""
+        """Frames and sound of a sample; nothing where the root holds no media at all."""
         if not self.has_media:
             return (), None
-        frame_id, sound_id = self.parts_of(sample_id)
-        frame = self._folder.frame(frame_id)
-        return (() if frame is None else (frame,)), self._folder.sound(sound_id)
+        pairs = self.pairs_of(sample_id)
+        frames = [self._folder.frame(frame_id) for frame_id, _ in pairs]
+        there = tuple(frame for frame in frames if frame is not None)
+        return there if len(there) == len(frames) else (), self._folder.sound(pairs[0][1])
 
     @cached_property
     def has_media(self) -> bool:
@@ -296,8 +300,14 @@ class FolderClips(ClipData):
 
     def _list_files(self, stem: str) -> list[Path]:
         """Where a list of that name may be."""
-        folders = (self._root, self._root / "metadata")
-        return [folder / f"{stem}{end}" for folder in folders for end in (".txt", ".csv")]
+        folders, ends = (self._root, self._root / "metadata"), READERS[self.data_name].list_ends
+        return [folder / f"{stem}{end}" for folder in folders for end in ends]
+
+    @property
+    def usual_files(self) -> str:
+        """Frame and sound of a clip as the first layout has them, for messages."""
+        first = self.layouts[0]
+        return f"{first.frames[0]} and {first.sounds[0]}"
 
     @property
     def _root(self) -> Path:
@@ -359,11 +369,7 @@ class FolderClips(ClipData):
             return self.listed(config.unlabelled, "data.unlabelled")
         if config.train_list is not None:
             return self.listed(config.train_list, "data.train_list")
-        usual = [
-            self._root / below / f"{name}.txt"
-            for name in self.usual_train_lists
-            for below in ("", "metadata")
-        ]
+        usual = (path for name in self.usual_train_lists for path in self._list_files(name))
         found = next((path for path in usual if path.is_file()), None)
         return IdList(Path("none"), (), 0) if found is None else self.read_list(found)
 
@@ -458,8 +464,8 @@ class FolderClips(ClipData):
     def _list_notes(self) -> tuple[str, ...]:
         train_list = self._train_list
         if not train_list.ids:
-            usual = ", ".join(self.usual_train_lists)
-            return (f"no training list: none of {usual} (.txt) is in data.root",)
+            usual, ends = ", ".join(self.usual_train_lists), READERS[self.data_name].list_ends
+            return (f"no training list: none of {usual} ({', '.join(ends)}) is in data.root",)
         if train_list.duplicates:
             repeated = f"{train_list.duplicates} repeated ids left out"
             return (f"training list {train_list.path.name}: {repeated}",)
@@ -497,5 +503,6 @@ def _there(path: Path | None) -> Path:
     return path
 
 
-def _identity(name: str, ids: Sequence[str]) -> ListIdentity:
+def identity(name: str, ids: Sequence[str]) -> ListIdentity:
+    """What a record says of a list."""
     return ListIdentity(name, len(ids), ids_sha256(ids))
