@@ -525,8 +525,11 @@ def _sample_data(options: argparse.Namespace) -> int:
 
     written = write_sample(options.name, options.root, clips=options.clips, seed=options.seed)
     print(f"{written.root}: {written.num_train} training and {written.num_test} test clips")
-    print(f"Try it: bench run --method hardpos --data {options.name} --preset small "
-          f"data.root={written.root}")  # fmt: skip
+    if written.has_places:
+        print(f"Try it: bench run --method hardpos --data {options.name} --preset small "
+              f"data.root={written.root}")  # fmt: skip
+    else:
+        print(f"Look at it: bench doctor {options.name} --root {written.root}")
     return DONE
 
 

@@ -18,6 +18,7 @@ DATASETS: dict[str, tuple[str, str]] = {
         "datamodules.flickr_extended:FlickrExtended",
         "Flickr-SoundNet and 250 frames with a sound that is not of them",
     ),
+    "ave": ("datamodules.ave:Ave", "AVE: 28 events in 4,143 clips, a class for every second"),
     "music_solo": (
         "datamodules.music_solo:MusicSolo",
         "MUSIC solos: 12,356 frames of 27 videos with DSOL's boxes",

@@ -90,6 +90,10 @@ class FolderClips(ClipData):
     def video_of(clip_id: str) -> str:
         """The video that a clip was cut from."""
 
+    def files_of(self, sample_id: str) -> Sequence[tuple[str, str]]:
+        """Ids of a frame and of a sound, as the folders have them, for each frame of a sample."""
+        return self.pairs_of(sample_id)
+
     def check_root(self) -> None:
         """Nothing, or a ``BenchError`` where the root has the folders of no layout."""
         assert self._folder.layouts
@@ -280,7 +284,7 @@ class FolderClips(ClipData):
         """Frames and sound of a sample; nothing where the root holds no media at all."""
         if not self.has_media:
             return (), None
-        pairs = self.pairs_of(sample_id)
+        pairs = self.files_of(sample_id)
         frames = [self._folder.frame(frame_id) for frame_id, _ in pairs]
         there = tuple(frame for frame in frames if frame is not None)
         return there if len(there) == len(frames) else (), self._folder.sound(pairs[0][1])
@@ -442,8 +446,9 @@ class FolderClips(ClipData):
     def _defects(self, sample_ids: Sequence[str]) -> dict[int, str]:
         """Why samples cannot be used: their place in the list and the first reason."""
         pairs = [(place, pair) for place, each in enumerate(sample_ids)
-                 for pair in self.pairs_of(each)]  # fmt: skip
-        found = self._folder.defects([pair for _, pair in pairs], verify=self.config.verify)
+                 for pair in self.files_of(each)]  # fmt: skip
+        files = [pair for _, pair in pairs]
+        found = self._folder.defects(files, verify=self.config.verify) if files else {}
         reasons: dict[int, str] = {}
         for number, reason in sorted(found.items()):
             reasons.setdefault(pairs[number][0], reason)
@@ -455,10 +460,9 @@ class FolderClips(ClipData):
 
     def is_here(self, sample_id: str) -> bool:
         """Whether each frame and each sound of a sample has a file."""
-        folder = self._folder
         return all(
-            folder.frame(frame_id) is not None and folder.sound(sound_id) is not None
-            for frame_id, sound_id in self.pairs_of(sample_id)
+            self._folder.frame(frame_id) is not None and self._folder.sound(sound_id) is not None
+            for frame_id, sound_id in self.files_of(sample_id)
         )
 
     def _list_notes(self) -> tuple[str, ...]:

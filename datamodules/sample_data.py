@@ -6,7 +6,6 @@ published format of the data set.
 
 import hashlib
 import json
-import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from datamodules.extended import LABEL
 from datamodules.flickr_annotations import CANVAS, CORNERS
 from datamodules.id_lists import HEADER
 from datamodules.pixel_boxes import GRID
+from datamodules.sample_ave import write_ave
 from datamodules.sample_media import (
     CLIP_SECONDS,
     DRAWN_SIZE,
     SAMPLE_RATES_HZ,
     mark_as_miniature,
+    video_name,
     write_clips,
     write_frame,
     write_sound,
@@ -43,6 +44,7 @@ class Sample:
     root: Path
     num_train: int  # rows of the training list, leaked ones included
     num_test: int
+    has_places: bool = True  # whether maps can be scored on it
 
 
 def write_sample(data: str, root: Path, *, clips: int = 240, seed: int = 0) -> Sample:
@@ -165,6 +167,11 @@ def write_is3_sample(root: Path, clips: int, seed: int) -> Sample:
     return Sample(root, len(listed), len(entries))
 
 
+def write_ave_sample(root: Path, clips: int, seed: int) -> Sample:
+    """A miniature of AVE: see ``datamodules.sample_ave``."""
+    return Sample(root, *write_ave(root, clips, seed), has_places=False)
+
+
 def vggss_ids(count: int, seed: int) -> list[str]:
     """Distinct made-up ids ``<11 characters>_<6 digits>``, some with dashes and underscores.
 
@@ -173,7 +180,7 @@ def vggss_ids(count: int, seed: int) -> list[str]:
     """
     ids: list[str] = []
     for row in range(count):
-        video = ids[-1][:11] if row % 8 == 7 else _video(row, seed)
+        video = ids[-1][:11] if row % 8 == 7 else video_name(row, seed)
         ids.append(f"{video}_{10 * (row + 1) % 600:06d}")
     return ids
 
@@ -197,16 +204,8 @@ SAMPLES: dict[str, Callable[[Path, int, int], Sample]] = {
     "flickr": write_flickr_sample,
     "flickr_extended": write_flickr_extended_sample,
     "is3": write_is3_sample,
+    "ave": write_ave_sample,
 }
-
-
-def _video(row: int, seed: int) -> str:
-    digest = hashlib.sha256(f"{seed}:{row}".encode()).digest()
-    alphabet = string.ascii_letters + string.digits
-    letters = "".join(alphabet[byte % len(alphabet)] for byte in digest[:11])
-    if row % 11 == 0:
-        return "-" + letters[1:]
-    return f"{letters[:4]}_-{letters[6:10]}_" if row % 7 == 3 else letters
 
 
 def _with_training_list(root: Path, train_ids: Sequence[str], test_ids: Sequence[str]) -> Sample:

@@ -1,5 +1,7 @@
 """Files of miniatures: frames and sounds of the generator of ``synthetic``, in usual formats."""
 
+import hashlib
+import string
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,10 +53,20 @@ def write_clips(
     return clips
 
 
-def write_frame(path: Path, frame: NDArray[np.uint8]) -> None:
-    """Writes a square frame ``(H, W, 3)`` as a wide JPEG."""
+def video_name(row: int, seed: int) -> str:
+    """A made-up video id of 11 characters, some with dashes and underscores."""
+    digest = hashlib.sha256(f"{seed}:{row}".encode()).digest()
+    alphabet = string.ascii_letters + string.digits
+    letters = "".join(alphabet[byte % len(alphabet)] for byte in digest[:11])
+    if row % 11 == 0:
+        return "-" + letters[1:]
+    return f"{letters[:4]}_-{letters[6:10]}_" if row % 7 == 3 else letters
+
+
+def write_frame(path: Path, frame: NDArray[np.uint8], size: tuple[int, int] = FRAME_SIZE) -> None:
+    """Writes a square frame ``(H, W, 3)`` as a JPEG of that height and width."""
     drawn = torch.from_numpy(frame).permute(2, 0, 1)  # (3, H, W)
-    wide = tv.resize(drawn, list(FRAME_SIZE), tv.InterpolationMode.BICUBIC, antialias=True)
+    wide = tv.resize(drawn, list(size), tv.InterpolationMode.BICUBIC, antialias=True)
     write_jpeg(wide, str(path), quality=92)
 
 
