@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.ave_annotations import CATEGORIES, ORDER_KEY, SEGMENTS, AveRow
-from datamodules.sample_media import video_name, write_frame, write_sound, write_text
+from datamodules.sample_media import video_id, write_frame, write_sound, write_text
 from datamodules.synthetic_generator import SyntheticSpec, generate_clip
 from datamodules.synthetic_knobs import SyntheticKnobs
 
@@ -57,7 +57,7 @@ def _write_clip(root: Path, split: str, index: int, number: int, seed: int) -> A
     rate_hz = RATES_HZ[number % len(RATES_HZ)]
     clip = generate_clip(seed, index, SyntheticSpec(DRAWN_SIZE, rate_hz), KNOBS, split=split)
     start, end = _event(seed, number)
-    row = AveRow(video_name(number, seed), int(clip.labels[0]), start, end)
+    row = AveRow(video_id(number, seed), int(clip.labels[0]), start, end)
     folder = root / "frames" / row.video
     folder.mkdir(parents=True)
     (root / "audio").mkdir(exist_ok=True)

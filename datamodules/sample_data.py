@@ -23,12 +23,13 @@ from datamodules.sample_media import (
     DRAWN_SIZE,
     SAMPLE_RATES_HZ,
     mark_as_miniature,
-    video_name,
+    video_id,
     write_clips,
     write_frame,
     write_sound,
     write_text,
 )
+from datamodules.sample_music import write_duets, write_mixable_solos, write_solos
 from datamodules.synthetic_generator import CLASSES, SyntheticSpec, generate_clip
 from metrics.errors import BenchError
 
@@ -180,7 +181,7 @@ def vggss_ids(count: int, seed: int) -> list[str]:
     """
     ids: list[str] = []
     for row in range(count):
-        video = ids[-1][:11] if row % 8 == 7 else video_name(row, seed)
+        video = ids[-1][:11] if row % 8 == 7 else video_id(row, seed)
         ids.append(f"{video}_{10 * (row + 1) % 600:06d}")
     return ids
 
@@ -205,6 +206,11 @@ SAMPLES: dict[str, Callable[[Path, int, int], Sample]] = {
     "flickr_extended": write_flickr_extended_sample,
     "is3": write_is3_sample,
     "ave": write_ave_sample,
+    "music_solo": lambda root, clips, seed: Sample(root, *write_solos(root, clips, seed)),
+    "music_duet": lambda root, clips, seed: Sample(root, *write_duets(root, clips, seed)),
+    "music_synthetic": lambda root, clips, seed: Sample(
+        root, *write_mixable_solos(root, clips, seed)
+    ),
 }
 
 

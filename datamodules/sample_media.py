@@ -53,8 +53,12 @@ def write_clips(
     return clips
 
 
-def video_name(row: int, seed: int) -> str:
-    """A made-up video id of 11 characters, some with dashes and underscores."""
+def video_id(row: int, seed: int) -> str:
+    """A made-up YouTube id; every eleventh starts with a dash, every seventh has underscores.
+
+    >>> [video_id(row, seed=0) for row in (0, 1, 3)]
+    ['-02oASyhum5', '1trQylKFVA3', '4zi0_-cxGt_']
+    """
     digest = hashlib.sha256(f"{seed}:{row}".encode()).digest()
     alphabet = string.ascii_letters + string.digits
     letters = "".join(alphabet[byte % len(alphabet)] for byte in digest[:11])
