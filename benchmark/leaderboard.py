@@ -22,6 +22,7 @@ from benchmark.settings import NOT_IN_HASH, content_hash, flat
 
 KEYS = ("ciou@0.5", "pixel_ap", "pointing", "auc")
 CLAIMED = ("ciou@0.5", "pixel_ap")
+SEGMENTS = ("segment_acc",)  # in place of both where nobody marked a place
 FIELD_KEYS = ("ciou@0.5", "auc")
 NONE = "-"
 
@@ -44,6 +45,11 @@ Under a rule that keeps half of the pixels no map can hit a small object, which 
 A method that ignores the sound loses nothing when the sounds are swapped.
 ⚠ marks a method that was trained on clips of the test list.
 """  # noqa: E501
+
+
+ONLY_SEGMENTS = """\
+There are no boxes; `segment_acc` is the share of segments given their class, background included.
+"""
 
 
 @dataclass(frozen=True)
@@ -143,18 +149,21 @@ def _section(records: Sequence[Record]) -> str:
     first = records[0]
     test = first.splits["test"]
     floors, ceiling = _floors(records), _fullest(records).ceiling
+    has_places = any(key in record.metrics for record in records for key in KEYS)
+    keys, claimed = (KEYS, CLAIMED) if has_places else (SEGMENTS, SEGMENTS)
     blocks = [
         f"## {first.data}, protocol {first.protocol}\n",
         f"Test list `{test.name}` of {test.n} clips, sha256 `{test.sha256[:8]}`.\n",
-        markdown_table(("", "seeds", "n", *KEYS), _score_lines(rows, floors, ceiling)),
+        *([] if has_places else [ONLY_SEGMENTS]),
+        markdown_table(("", "seeds", "n", *keys), _score_lines(rows, floors, ceiling, keys)),
     ]
     if rows:
         blocks += [
             "What stands behind the numbers:\n",
-            markdown_table(_CLAIM_HEADER, map(_claims, rows)),
+            markdown_table(_claim_header(claimed), (_claims(row, claimed) for row in rows)),
         ]
     names = sorted({name for record in records for name in record.protocols})
-    if names:
+    if names and has_places:
         header = ("", *(f"{name} {key}" for name in names for key in FIELD_KEYS))
         blocks += ["The same maps under rules of the field:\n",
                    markdown_table(header, _field_lines(rows, records, names))]  # fmt: skip
@@ -179,7 +188,8 @@ def _rows(records: Sequence[Record]) -> list[Row]:
 
 
 def _rank_value(row: Row) -> float:
-    return fmean(record.metrics.get(KEYS[0], 0.0) for record in row.records)
+    first = KEYS[0] if KEYS[0] in row.first.metrics else SEGMENTS[0]
+    return fmean(record.metrics.get(first, 0.0) for record in row.records)
 
 
 def _label(record: Record) -> str:
@@ -203,15 +213,18 @@ def _floors(records: Sequence[Record]) -> dict[str, Figures]:
 
 
 def _score_lines(
-    rows: Sequence[Row], floors: Mapping[str, Figures], ceiling: Mapping[str, float]
+    rows: Sequence[Row],
+    floors: Mapping[str, Figures],
+    ceiling: Mapping[str, float],
+    keys: Sequence[str],
 ) -> Iterable[Sequence[str]]:
     for row in rows:
         counts = sorted({f"{record.n}/{record.n_expected}" for record in row.records})
-        cells = (_score_cell(row.records, key) for key in KEYS)
+        cells = (_score_cell(row.records, key) for key in keys)
         yield _marked(row), str(len(row.records)), ", ".join(counts), *cells
     for name, figures in floors.items():
-        yield f"*floor* {name}", NONE, NONE, *(_figure_cell(figures, key) for key in KEYS)
-    yield "*ceiling*", NONE, NONE, *(_percent(ceiling.get(key)) for key in KEYS)
+        yield f"*floor* {name}", NONE, NONE, *(_figure_cell(figures, key) for key in keys)
+    yield "*ceiling*", NONE, NONE, *(_percent(ceiling.get(key)) for key in keys)
 
 
 def _marked(row: Row) -> str:
@@ -241,16 +254,17 @@ def _figure_cell(figures: Figures, key: str) -> str:
     return f"{_percent(figures.metrics[key])}{spread}{_brackets(figures.ci95.get(key))}"
 
 
-_CLAIM_HEADER = (
-    "",
-    *(f"skill {key}" for key in CLAIMED),
-    *(f"minus best floor, {key}" for key in CLAIMED),
-    *(f"minus swapped sounds, {key}" for key in CLAIMED),
-    "minus all objects, ciou@0.5",
-    "supervision",
-    "pretraining",
-    "trained on test clips",
-)
+def _claim_header(claimed: Sequence[str]) -> Sequence[str]:
+    return (
+        "",
+        *(f"skill {key}" for key in claimed),
+        *(f"minus best floor, {key}" for key in claimed),
+        *(f"minus swapped sounds, {key}" for key in claimed),
+        "minus all objects, ciou@0.5",
+        "supervision",
+        "pretraining",
+        "trained on test clips",
+    )
 
 
 def _pretraining(record: Record) -> str:
@@ -259,13 +273,13 @@ def _pretraining(record: Record) -> str:
     return "none" if settings.get("method.pretrained", "given") is None else record.card.pretraining
 
 
-def _claims(row: Row) -> Sequence[str]:
+def _claims(row: Row, claimed: Sequence[str]) -> Sequence[str]:
     card = row.first.card
     return (
         _marked(row),
-        *(_skill_cell(row.records, key) for key in CLAIMED),
-        *(_difference_cell(row.records, "best_floor", key) for key in CLAIMED),
-        *(_difference_cell(row.records, "swap", key) for key in CLAIMED),
+        *(_skill_cell(row.records, key) for key in claimed),
+        *(_difference_cell(row.records, "best_floor", key) for key in claimed),
+        *(_difference_cell(row.records, "swap", key) for key in claimed),
         _difference_cell(row.records, "all_objects", KEYS[0]),
         card.supervision,
         _pretraining(row.first),

@@ -65,7 +65,8 @@ PROTOCOL = "bench-v1"
 FIELD_PROTOCOLS = ("lvs", "ezvsl")  # in every record; bench score applies any other to its maps
 RECORDED = (PROTOCOL, *FIELD_PROTOCOLS)
 COSTLY_FLOORS = ("random",)  # 100 draws; beside bench-v1 only, or a short run would wait for them
-CLAIMED = ("ciou@0.5", "pixel_ap", "pointing", "auc")  # metrics with paired differences
+CLAIMED = ("ciou@0.5", "pixel_ap", "pointing", "auc", "segment_acc")
+"""Metrics with paired differences, where a run has them."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     _check_trainer(config, data)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
     truth = data.truth()
+    _check_measurable(config, method, truth)
     identity = {
         **config.identity(),
         "lists": lists,
@@ -145,6 +147,15 @@ def _check_trainer(config: RunConfig, data: ClipData) -> None:
         raise BenchError(
             f"trainer.select=val_loss needs at least one batch of {config.data.batch_size} "
             f"validation clips and there are {held_out}; set data.val_fraction, such as 0.02"
+        )
+
+
+def _check_measurable(config: RunConfig, method: Method, truth: Sequence[Truth]) -> None:
+    if method.inputs.labels == "none" and all(sample.has_only_segments for sample in truth):
+        raise BenchError(
+            f"--data {config.data_name} has no boxes, only classes of segments, and "
+            f"{config.method_name} answers no classes, so nothing of it could be measured; choose "
+            "a method that learns classes, or data with boxes, such as --data vggss"
         )
 
 
@@ -365,7 +376,7 @@ def _skill(
     metrics: Mapping[str, float], floors: Mapping[str, Scores], top: Mapping[str, float]
 ) -> dict[str, float | None]:
     result = {}
-    for key in CLAIMED:
+    for key in (key for key in CLAIMED if key in metrics):
         name = best_floor(floors, key)
         floor = None if name is None else floors[name].metrics[key]
         result[key] = skill(metrics.get(key), floor, top.get(key))
@@ -425,7 +436,8 @@ def _write_results(
             source_heatmap=None if sources is None else sources.heatmap[answers.rows],
             source_count=None if sources is None else sources.counts[answers.rows],
         )
-    _draw(folder, data, tested.own, scores, truth)
+    if any(sample.has_place for sample in truth):
+        _draw(folder, data, tested.own, scores, truth)
     return digest
 
 

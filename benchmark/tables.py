@@ -16,7 +16,7 @@ NOT_SHOWN = ("iou@0.5", "mean_iou")  # they repeat ciou@0.5 and, to a tenth of a
 FIELD_KEYS = ("ciou@0.5", "auc")
 ROOM, CELL = 98, 11  # characters beside the names of the rows on a terminal of 120, of an interval
 SWAP = "swap_"  # before the key of a metric: its value with the sounds of other clips
-CLAIMED = ("ciou@0.5", "pixel_ap")
+CLAIMED = ("ciou@0.5", "pixel_ap", "segment_acc")
 
 
 class _Column(NamedTuple):
@@ -32,7 +32,7 @@ def run_table(record: Record) -> RenderableType:
     parts: list[RenderableType] = list(_scores(record))
     if any(record.comparisons.values()):
         parts.append(_differences(record))
-    if record.protocols:
+    if any(key in board.metrics for board in record.protocols.values() for key in FIELD_KEYS):
         parts.append(_field_rules(record))
     parts.append(_facts(record))
     return Group(*parts)

@@ -171,6 +171,37 @@ def test_skill_that_is_undefined_is_a_dash(record: Record) -> None:
     assert "| **hardpos** | 31.0 | - | " in page
 
 
+def without_places(record: Record, accuracy: float, **changes: object) -> Record:
+    """A run on data of which only the classes of segments are known."""
+    drop = Difference("swapped sounds", 402, 0.2, low=0.1, high=0.3)
+    return replace(
+        record,
+        data="ave",
+        metrics={"segment_acc": accuracy},
+        ci95={"segment_acc": (accuracy - 0.02, accuracy + 0.02)},
+        floors={},
+        ceiling={},
+        skill={"segment_acc": None},
+        comparisons={"best_floor": {}, "swap": {"segment_acc": drop}},
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_without_places_runs_are_ranked_by_the_accuracy_of_segments(record: Record) -> None:
+    worse = without_places(variant(record, "method.positives=random"), 0.6)
+    better = without_places(variant(record, "method.k=2"), 0.7)
+
+    page = leaderboard([worse, better, record])
+
+    section = page[page.index("## ave") : page.index(f"## {record.data}")]
+    assert "`segment_acc` is the share of segments" in section
+    assert "|  | seeds | n | segment_acc |" in section
+    rows = [line for line in section.splitlines() if "[68.0, 72.0]" in line or "[58.0" in line]
+    assert ["70.0 [68.0, 72.0]" in row for row in rows] == [True, False]
+    assert "| - | - | **+20.0** [10.0, 30.0] | - |" in section
+    assert "rules of the field" not in section
+
+
 def test_runs_trained_on_test_clips_are_marked_with_the_count(record: Record) -> None:
     leakage = replace(record.leakage, trained_on=37, trained_on_videos=12)
 
