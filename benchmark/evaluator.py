@@ -36,6 +36,17 @@ class SourceMaps(NamedTuple):
     counts: NDArray[np.int64]  # (N,) sources of each clip
 
 
+def one_map_for_all(answers: Answers, like: SourceMaps) -> SourceMaps:
+    """The map of each clip in the place of the maps of all its sources.
+
+    That is what a swapped sound answers to the sources of a frame, none of which it knows. A method
+    that does not hear answers all alike, so its scores are those of its own sounds.
+    """
+    maps = np.zeros_like(like.heatmap)
+    maps[answers.rows] = answers.heatmap[:, None]
+    return SourceMaps(maps, like.counts)
+
+
 class AnswerCollector(Callback):
     """Keeps what is answered on every test loader; ``answers`` joins that of all processes."""
 

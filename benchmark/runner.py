@@ -22,6 +22,7 @@ from benchmark.evaluator import (
     AnswerCollector,
     Answers,
     SourceMaps,
+    one_map_for_all,
 )
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors, truth_hash
 from benchmark.predictions import write_predictions
@@ -202,6 +203,7 @@ class Tested:
     other: Answers | None
     seconds: float
     sources: SourceMaps | None = None  # of isolated sounds, where the data have them
+    swapped_sources: SourceMaps | None = None  # of other sounds in their place
 
 
 def _floor_result(method: Floor, data: ClipData) -> Tested:
@@ -226,15 +228,17 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     sources = collector.source_maps(num_sources, len(test))
     truth = data.truth()
     map_range = method.card.map_range
+    swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
     scores = {protocol: score(answers, truth, protocol) for protocol in RECORDED}
     swapped = score(
-        _predictions(other, test.ids, map_range),
+        _predictions(other, test.ids, map_range, swapped_sources),
         truth,
         PROTOCOL,
         thresholds=scores[PROTOCOL].thresholds,
     )
-    return Tested(scores, swapped, own, other, time.monotonic() - started, sources)
+    seconds = time.monotonic() - started
+    return Tested(scores, swapped, own, other, seconds, sources, swapped_sources)
 
 
 def _predictions(
@@ -423,7 +427,10 @@ def _write_results(
         write_atomically(folder / "predictions.json", (json.dumps(rule) + "\n").encode())
         return digest
     ids = data.report.splits["test"].ids
-    stored = (("predictions", tested.own, tested.sources), ("predictions_swap", tested.other, None))
+    stored = (
+        ("predictions", tested.own, tested.sources),
+        ("predictions_swap", tested.other, tested.swapped_sources),
+    )
     for name, answers, sources in stored:
         write_predictions(
             folder / f"{name}.npz",

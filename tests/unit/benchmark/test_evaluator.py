@@ -12,8 +12,13 @@ from benchmark.evaluator import (
     SWAPPED_SOUND,
     AnswerCollector,
     Answers,
+    SourceMaps,
+    one_map_for_all,
 )
 from datamodules.clip import Batch, Clip, Localization
+from metrics.predictions import Predictions
+from metrics.scoring import score
+from metrics.truth import Source, Truth
 
 NUM_ROWS = 7
 
@@ -149,6 +154,36 @@ def test_maps_of_isolated_sounds_stand_beside_each_other():
     assert maps.heatmap.shape == (NUM_ROWS, 2, 2, 3)
     assert maps.heatmap[4, :, 0, 0].tolist() == pytest.approx([100 + 5 / 3, 200 + 5 / 3])
     assert not maps.heatmap[1, 1].any()
+
+
+def test_a_method_that_does_not_hear_scores_alike_with_other_sounds():
+    left, right = np.array([[0.0, 0.0, 0.5, 1.0]]), np.array([[0.5, 0.0, 1.0, 1.0]])
+    sources = (Source(left), Source(right), Source(left, sounding=False))
+    truth = [Truth(str(row), (np.concatenate([left, right]),), sources=sources) for row in (0, 1)]
+    heard = np.random.default_rng(0).random((2, 4, 4)).astype(np.float32)
+    other = Answers(np.array([0, 1]), heard, np.zeros(2, np.float32))
+    own = SourceMaps(np.repeat(heard[:, None], 3, axis=1), np.array([3, 3]))
+
+    swapped = one_map_for_all(other, own)
+
+    scores = [
+        score(Predictions(["0", "1"], heard, source_heatmap=maps.heatmap, source_count=maps.counts,
+                          map_range=(0.0, 1.0)), truth, "dsol-synthetic")
+        for maps in (own, swapped)
+    ]  # fmt: skip
+    assert {"cap", "piap", "nsa", "ciou@0.5"} <= scores[0].metrics.keys()
+    assert scores[0].metrics == scores[1].metrics
+
+
+def test_a_swapped_sound_stands_for_every_source_of_the_rows_that_heard_it():
+    own = with_sources().source_maps(2, NUM_ROWS)
+    assert own is not None
+    other = Answers(np.array([1, 4]), np.ones((2, 2, 3), np.float32), np.zeros(2, np.float32))
+
+    maps = one_map_for_all(other, own)
+
+    assert maps.heatmap.sum((1, 2, 3)).tolist() == [0, 12, 0, 0, 12, 0, 0]
+    assert maps.counts.tolist() == own.counts.tolist()
 
 
 def test_data_without_isolated_sounds_have_no_maps_of_them():
