@@ -188,17 +188,25 @@ def find_truth(place: Place, record: Record | None) -> Expected:
 
 
 def _read_truth(place: Place, record: Record | None) -> GroundTruth:
-    if place.overrides:
+    known = READERS[place.data].settings
+    words = [word.partition("=") for word in place.overrides]
+    foreign = next(("".join(word) for word in words if word[0] not in known), None)
+    if foreign is not None:
         raise BenchError(
-            f"{place.overrides[0]!r} is no setting of --data {place.data}, which is read from its "
+            f"{foreign!r} is no setting of --data {place.data}, which is read from its "
             "annotations; give --root, --annotations or --list"
         )
-    test_list = place.test_list
-    recorded = None if record is None else _data_settings(record).get("data.test_list")
-    if test_list is None and recorded is not None:
-        test_list = Path(str(recorded))
+    recorded = {} if record is None else _data_settings(record)
+    test_list, its_list = place.test_list, recorded.get("data.test_list")
+    if test_list is None and its_list is not None:
+        test_list = Path(str(its_list))
+    settings = {key: recorded[key] for key in known if key in recorded}
     return ground_truth(
-        place.data, root=place.root, annotations=place.annotations, test_list=test_list
+        place.data,
+        root=place.root,
+        annotations=place.annotations,
+        test_list=test_list,
+        settings=settings | {key: value for key, _, value in words},
     )
 
 

@@ -29,7 +29,13 @@ from datamodules.masks import mask_files, read_mask
 from datamodules.music_annotations import MUSIC_ID, read_music
 from datamodules.music_box_files import read_box_files
 from datamodules.music_lists import MUSIC_VIDEO, music_entry, youtube_id
-from datamodules.music_mixtures import MIXTURE_ID, read_mixtures
+from datamodules.music_mixtures import (
+    COUNT,
+    MIXTURE_ID,
+    SEED,
+    drawn_mixtures,
+    read_mixtures,
+)
 from datamodules.vggss_annotations import (
     VGGSS_ID,
     annotation_notes,
@@ -95,6 +101,8 @@ class Reader(NamedTuple):
         videos: how a list names videos; None where it names samples only.
         list_ends: suffixes of list files, which a user may leave out.
         read_list: reads a list that refers to the annotations, given beside it; None for text.
+        draw: makes samples of the annotations by settings of the data set, where no list is given.
+        settings: which settings these are.
         holds_training: whether the annotations hold training clips, so that a test list is needed.
     """
 
@@ -112,6 +120,8 @@ class Reader(NamedTuple):
     videos: VideoRows | None = None
     list_ends: tuple[str, ...] = LIST_ENDS
     read_list: Callable[[Path, Path], IdList] | None = None
+    draw: Callable[[Path, Mapping[str, object]], Annotated] | None = None
+    settings: tuple[str, ...] = ()
     holds_training: bool = False
 
     @property
@@ -208,6 +218,8 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             _MUSIC_SOLO.names,
             lambda path, ids: (read_box_files if path.is_dir() else read_mixtures)(path, ids),
             folders=("box",),
+            draw=drawn_mixtures,
+            settings=(SEED, COUNT),
             lists=_MUSIC_SOLO.lists,
             test_lists=_MUSIC_SOLO.test_lists,
         ),
@@ -222,6 +234,7 @@ def ground_truth(
     annotations: Path | None = None,
     test_list: Path | None = None,
     words: Words = OPTIONS,
+    settings: Mapping[str, object] = MappingProxyType({}),
 ) -> GroundTruth:
     """Boxes, masks or classes of segments of a test list, from the files that people have.
 
@@ -236,6 +249,7 @@ def ground_truth(
             all its annotated frames. Without a list, all that is annotated, and for Flickr what
             ``flickr_test.csv`` lists where that is found.
         words: of messages.
+        settings: those of ``Reader.settings`` that differ from their defaults.
 
     Returns:
         Truth of the list; the negatives of an extended set follow its positives.
@@ -259,6 +273,8 @@ def ground_truth(
             f"{place} holds neither {' nor '.join(reader.names)} nor <id>.png masks; "
             f"give {words.annotations}"
         )
+    elif listed is None and reader.draw is not None and place.is_file():
+        positives = reader.draw(place, settings)
     else:
         positives = reader.read(place, wanted)
     negatives = _negatives(reader, root, place, words)

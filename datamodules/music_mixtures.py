@@ -38,6 +38,8 @@ MIXTURE_ID = IdForm(re.compile(r"[A-Za-z0-9_-]+"), "<mixture>")
 CORNERS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))  # x, y of each quadrant, row by row
 QUADRANTS = np.array([(x, y, x + 0.5, y + 0.5) for x, y in CORNERS])
 
+SEED, COUNT = "data.generator_seed", "data.test_clips"  # settings that choose the test mixtures
+
 _MADE = re.compile(r"(train|val|test)-(\d{1,9})-(\d{6,9})-[0-9a-f]{8}")
 _STREAM = 6  # first number of every mixture's seed
 
@@ -147,16 +149,31 @@ def read_mixtures(path: Path, ids: Sequence[str] | None) -> Annotated:
 
     Args:
         path: ``solotest.json``.
-        ids: of mixtures; None for the first 500 of seed 0.
+        ids: of mixtures; None for those of :func:`drawn_mixtures` without settings.
 
     Raises:
         BenchError: see :func:`read_solos`; or an id is no test mixture of these solos.
     """
-    solos = read_solos(path)
     if ids is None:
-        found = [solos.mixture(0, row) for row in range(TEST_MIXTURES)]
-    else:
-        found = [remade(each, solos, path) for each in ids]
+        return drawn_mixtures(path, {})
+    solos = read_solos(path)
+    found = (remade(each, solos, path) for each in ids)
+    return Annotated(tuple(solos.truth_of(made) for made in found), solos.notes)
+
+
+def drawn_mixtures(path: Path, settings: Mapping[str, object]) -> Annotated:
+    """Truth of the test mixtures that settings of ``music_synthetic`` make of the boxes of solos.
+
+    Args:
+        path: ``solotest.json``.
+        settings: :data:`SEED` and :data:`COUNT`, each with its default where it is not given.
+
+    Raises:
+        BenchError: see :func:`read_solos`; or a setting is no whole number of its range.
+    """
+    seed, count = _whole(settings, SEED, 0, 0), _whole(settings, COUNT, TEST_MIXTURES, 1)
+    solos = read_solos(path)
+    found = (solos.mixture(seed, row) for row in range(count))
     return Annotated(tuple(solos.truth_of(made) for made in found), solos.notes)
 
 
@@ -179,6 +196,13 @@ def remade(mixture_id: str, solos: Solos, path: Path) -> Mixture:
             "use the boxes that it was made with"
         )
     return made
+
+
+def _whole(settings: Mapping[str, object], key: str, default: int, least: int) -> int:
+    given = str(settings.get(key, default))
+    if not given.isdecimal() or int(given) < least:
+        raise BenchError(f"{key}={given} must be a whole number, {least} or more")
+    return int(given)
 
 
 def _in_quadrant(boxes: NDArray[np.float64], quadrant: int) -> NDArray[np.float64]:

@@ -287,6 +287,13 @@ def music_files(name: str) -> Callable[[Path], list[str]]:
     return written
 
 
+def mixture_files(root: Path) -> list[str]:
+    (root / "box").mkdir()
+    for name in ("0001", "0002"):
+        np.save(root / "box" / f"{name}.npy", np.array([[0.25, 0.25, 0.5, 0.5, 1.0]]))
+    return ["0001", "0002"]
+
+
 def ave_files(root: Path) -> list[str]:
     """Ten clips, of which the last four are tested: background, then 4 to 1 seconds of Bark."""
     lines = [f"Bark&testvideo{row:02d}&good&{row}&10" for row in range(10)]
@@ -305,6 +312,7 @@ FILES: dict[str, Callable[[Path], list[str]]] = {
     "ave": ave_files,
     "music_solo": music_files("solotest.json"),
     "music_duet": music_files("duettest.json"),
+    "music_synthetic": mixture_files,
 }
 
 

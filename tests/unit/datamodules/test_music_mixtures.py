@@ -161,6 +161,33 @@ def test_listed_mixtures_of_any_seed_are_made_again(tmp_path: Path) -> None:
     assert [truth.id for truth in found.truth] == ids
 
 
+def test_settings_choose_seed_and_number_of_the_mixtures(tmp_path: Path) -> None:
+    path = write_solos(tmp_path / "solotest.json", list(NUMBERS))
+    settings = {"data.generator_seed": "4", "data.test_clips": 3}
+
+    found = ground_truth("music_synthetic", root=tmp_path, settings=settings)
+
+    solos = read_solos(path)
+    assert [truth.id for truth in found.truth] == [solos.mixture(4, row).id for row in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data.generator_seed": "x"}, r"data\.generator_seed=x must be a whole number, 0 or more"),
+        ({"data.test_clips": "0"}, r"data\.test_clips=0 must be a whole number, 1 or more"),
+        ({"data.test_clips": "-5"}, r"data\.test_clips=-5 must be a whole number"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    tmp_path: Path, settings: dict[str, object], words: str
+) -> None:
+    write_solos(tmp_path / "solotest.json", list(NUMBERS))
+
+    with pytest.raises(BenchError, match=words):
+        ground_truth("music_synthetic", root=tmp_path, settings=settings)
+
+
 @pytest.mark.parametrize(
     ("mixture_id", "words"),
     [
