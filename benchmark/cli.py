@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(verbs)
     _add_doctor(verbs)
     _add_sample_data(verbs)
+    _add_shards(verbs)
     _add_add(verbs)
     _add_leaderboard(verbs)
     return parser
@@ -531,6 +532,42 @@ def _sample_data(options: argparse.Namespace) -> int:
               f"data.root={written.root}")  # fmt: skip
     else:
         print(f"Look at it: bench doctor {options.name} --root {written.root}")
+    return DONE
+
+
+def _add_shards(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "pack frames, sounds and lists into shards, to train from a disk or object store"
+    parser = _verb(verbs, "shards", _shards, summary, takes_settings=True)
+    add = parser.add_argument
+    add("data", metavar="D", help="data set of files under a root, such as vggss")
+    add("--root", required=True, type=Path, metavar="DIR", help="its data root")
+    add("--out", required=True, type=Path, metavar="DIR", help="a new folder, or an unfinished one")
+    add("--size", type=int, default=256, metavar="MB", help="of a shard; 256 if not given")
+
+
+def _shards(options: argparse.Namespace) -> int:
+    from benchmark.config import compose
+    from benchmark.registry import DATA_REGISTRY
+    from datamodules.clip import Inputs
+    from datamodules.folder_clips import FolderClips, FolderConfig
+    from datamodules.shard_writer import plan_of, write_shards
+    from datamodules.storage import GB
+
+    if options.size < 1:
+        raise BenchError(f"--size must be at least 1 MB, got {options.size}")
+    kind = DATA_REGISTRY.load(options.data, object)
+    if not issubclass(kind, FolderClips):
+        raise BenchError(f"data {options.data} has no files under a root that shards could hold")
+    words = (*options.overrides, f"data.root={options.root}")
+    config = compose("center", options.data, overrides=words).data  # no method matters here
+    assert isinstance(config, FolderConfig), "as its data set is files under a root"
+    plan = plan_of(kind(config, Inputs(), seed=0), options.root, shard_bytes=options.size * 10**6)
+    print(f"{plan.clips} clips: {plan.bytes / GB:.3g} GB in {len(plan.shards)} shards; "
+          f"{len(plan.unreadable)} files cannot be read and stay out", file=sys.stderr)  # fmt: skip
+    manifest = write_shards(plan, options.out)
+    print(f"{options.out}: {manifest['clips']} clips in {len(manifest['shards'])} shards")
+    print(f"Read them from there, or from a copy in an object store: --data {options.data} "
+          f"data.shards={options.out}")  # fmt: skip
     return DONE
 
 

@@ -25,7 +25,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from benchmark.config import RunConfig
 from benchmark.records import write_json
-from benchmark.settings import NOT_IN_HASH, content_hash
+from benchmark.settings import NOT_IN_HASH, PATHS, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
 from metrics.errors import BenchError
@@ -175,7 +175,8 @@ class StageRunner:
         loggers: list[Logger] = [CSVLogger(folder, name="logs")]
         if self.config.logging.wandb:
             offline = "WANDB_API_KEY" not in os.environ
-            settings = dict(self.config.values)
+            settings = {key: value for key, value in self.config.values.items()
+                        if not PATHS.fullmatch(key)}  # fmt: skip
             loggers.append(WandbLogger(project="avloc-bench", save_dir=folder, offline=offline,
                                        config=settings))  # fmt: skip
         return loggers

@@ -117,6 +117,15 @@ class Ave(FolderClips):
         video = video_of(sample_id)
         return [(f"{video}/{second:02d}", video) for second in range(SEGMENTS)[self.seconds]]
 
+    def files_to_pack(self, sample_id: str) -> Sequence[tuple[str, str]]:
+        """Frame and sound of each of the ten seconds."""
+        video = video_of(sample_id)
+        return [(f"{video}/{second:02d}", video) for second in range(SEGMENTS)]
+
+    def ids_to_pack(self) -> tuple[str, ...]:
+        """The clips to train on, to validate on and to test."""
+        return (*super().ids_to_pack(), *(() if self._val_list is None else self._val_list.ids))
+
     def check_root(self) -> None:
         """Nothing, or a ``BenchError`` where the root is missing or has no frames and sounds."""
         root = self._root
@@ -162,14 +171,15 @@ class Ave(FolderClips):
         centres = [second + 0.5 for second in range(SEGMENTS)[self.seconds]]
         inputs = self.inputs
         try:
-            return read_windows(path, inputs.sample_rate_hz, inputs.segment_samples, centres)
+            media = self._folder.media(path)
+            return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 
     def features(self, split: str, row: int, source: int | None = None) -> Features | None:
         """Published features of the seconds, ``(T, 512, 7, 7)`` and ``(T, 128)`` float32."""
         if self._features is None:
-            return None
+            return super().features(split, row, source)
         clip_id = self.report.splits[split].ids[row]
         if clip_id in self._place_of_noisy:
             return self._features.noisy(self._place_of_noisy[clip_id], self.seconds)
@@ -238,7 +248,7 @@ class Ave(FolderClips):
         path = self._folder.frame(frame_id)
         assert path is not None, "only clips that are here have rows"
         try:
-            return read_frame(path, self.inputs.image_size)
+            return read_frame(self._folder.media(path), self.inputs.image_size)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 

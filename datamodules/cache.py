@@ -53,12 +53,15 @@ def _rename_unless_taken(unfinished: Path, folder: Path) -> None:
             raise
 
 
+def file_entry(path: Path) -> FileEntry:
+    """Size and hash of a file."""
+    return FileEntry(bytes=path.stat().st_size, sha256=_sha256(path))
+
+
 def file_entries(folder: Path, pattern: str) -> dict[str, FileEntry]:
     """Size and hash of every file that matches, by its path inside the folder."""
     return {
-        path.relative_to(folder).as_posix(): FileEntry(
-            bytes=path.stat().st_size, sha256=_sha256(path)
-        )
+        path.relative_to(folder).as_posix(): file_entry(path)
         for path in sorted(folder.glob(pattern))
     }
 

@@ -2,31 +2,46 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from datamodules.file_facts import file_facts
 from datamodules.layouts import IMAGES, Layout, RootFiles, leads_out
-from datamodules.media import frame_defect, sound_defect
+from datamodules.media import Media, frame_defect, sound_defect
 from metrics.errors import BenchError
 
 MINIATURE_MARK = "MINIATURE"  # a file of this name says that the clips are made up
 CHECK_VERSION = 2  # raise it when ``media`` judges files differently
 
 
+class ClipFiles(NamedTuple):
+    """The files of one clip below the root, by what they are: ``frame`` or ``sound``."""
+
+    id: str
+    names: Mapping[str, str]
+
+
 class ClipFolder:
     """The frames and sounds of a data root, in whichever of the known layouts it has them."""
 
-    def __init__(self, root: Path, layouts: Sequence[Layout], command: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        layouts: Sequence[Layout],
+        command: str,
+        files: RootFiles | None = None,
+    ) -> None:
         """Looks for the folders of each layout; a root may have several.
 
         Args:
             root: the data root, ``data.root``.
             layouts: folder trees of this data set.
             command: the command that makes a root of this layout, for messages.
+            files: what lies under the root; by default, what is there.
 
         Raises:
             BenchError: the root is missing, or has the folders of no layout.
         """
-        self.root, self._files = root, RootFiles(root)
+        self.root, self._files = root, files or RootFiles(root)
         if not root.is_dir():
             raise BenchError(
                 f"{root} is not a folder; set data.root to the folder of the data, or make a "
@@ -60,6 +75,20 @@ class ClipFolder:
         """The sound of a clip, or None where it is not here."""
         return self._path(self._sound(clip_id))
 
+    def media(self, path: Path) -> Media:
+        """What is to be read of a frame or a sound of this folder."""
+        return path
+
+    def files_of(self, pairs: Iterable[tuple[str, str]]) -> tuple[ClipFiles, ...]:
+        """The files that are here of frames and sounds, each once, in the order of their ids."""
+        names: dict[str, dict[str, str]] = {}
+        for frame_id, sound_id in pairs:
+            for role, part, name in (("frame", frame_id, self._frame(frame_id)),
+                                     ("sound", sound_id, self._sound(sound_id))):  # fmt: skip
+                if name is not None:
+                    names.setdefault(part, {})[role] = name
+        return tuple(ClipFiles(clip_id, found) for clip_id, found in names.items())
+
     def names(self, folder: str) -> tuple[str, ...]:
         """What lies in a folder below the root, in order, without hidden files."""
         return self._files.names(folder)
@@ -85,8 +114,12 @@ class ClipFolder:
 
     def reasons(self, names: Sequence[str], *, verify: bool = True) -> dict[str, str]:
         """Why files cannot be used, by their paths below the root; see :meth:`defects`."""
-        found = (file_defects if verify else links_out)(self.root, names)
+        found = self.file_reasons(names, verify=verify)
         return {name: f"{name}: {reason}" for name, reason in found.items()}
+
+    def file_reasons(self, names: Sequence[str], *, verify: bool) -> dict[str, str]:
+        """The same without the names in the reasons."""
+        return (file_defects if verify else links_out)(self.root, names)
 
     def _frame(self, clip_id: str) -> str | None:
         return self._first((layout.frames, layout.key(clip_id)) for layout in self.layouts)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from datamodules.base import ClipData, DataConfig, DataReport, KnownList, Split
 from datamodules.clip import Inputs
-from datamodules.clip_folder import MINIATURE_MARK, ClipFolder
+from datamodules.clip_folder import MINIATURE_MARK, ClipFiles, ClipFolder
 from datamodules.ground_truth import READERS, SETTINGS, GroundTruth, find_named_list, ground_truth
 from datamodules.id_lists import (
     IdList,
@@ -31,6 +31,7 @@ from datamodules.id_lists import (
 )
 from datamodules.layouts import Layout
 from datamodules.media import UnreadableMediaError, read_frame, read_windows, sound_seconds
+from datamodules.shards import ShardFolder, Shards
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -45,6 +46,8 @@ class FolderConfig(DataConfig):
     train_list: str | None = None  # a short name, a file of the root, a path, or full
     test_list: str | None = None  # the same; else every annotated clip
     verify: bool = True  # decode every listed file once before it is used
+    shards: str | None = None  # folder or URL of `bench shards`: frames, sounds, and lists as well
+    shard_cache_gb: float = 100.0  # of fetched shards that may lie on this machine
 
 
 class FolderClips(ClipData):
@@ -184,6 +187,30 @@ class FolderClips(ClipData):
             classes=self.event_classes(),
         )
 
+    def setup(self, stage: str) -> None:
+        """Loads the lists; refuses to train where shards would be fetched over and over."""
+        super().setup(stage)
+        if stage == "fit" and isinstance(self._folder, ShardFolder):
+            self._folder.shards.require_room(self.config.shuffle_block)
+
+    def files_to_pack(self, sample_id: str) -> Sequence[tuple[str, str]]:
+        """As ``files_of``, for whatever a method may ask of the sample."""
+        return self.files_of(sample_id)
+
+    def ids_to_pack(self) -> tuple[str, ...]:
+        """The clips of the lists, whether they leak or not: those to train on, then the test."""
+        train = (clip for each in self._train_list.ids for clip in self.clips_of(each))
+        return (*train, *self._truth_of)
+
+    def packed_files(self) -> tuple[ClipFiles, ...]:
+        """The files that are here of every clip of the lists, in list order."""
+        pairs = (pair for each in self.ids_to_pack() for pair in self.files_to_pack(each))
+        return self._folder.files_of(pairs)
+
+    def file_reasons(self, names: Sequence[str]) -> dict[str, str]:
+        """Why files below the root cannot be used."""
+        return self._folder.file_reasons(names, verify=True)
+
     def truth(self) -> tuple[Truth, ...]:
         """Truth of the test split, one row per clip."""
         return tuple(self._truth_of[sample_id] for sample_id in self.report.splits["test"].ids)
@@ -204,19 +231,19 @@ class FolderClips(ClipData):
         """A frame by its id, ``(3, size, size)`` uint8."""
         path = _there(self._folder.frame(frame_id))
         try:
-            return read_frame(path, size)
+            return read_frame(self._folder.media(path), size)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 
     def windows(self, sound_id: str, seconds: float | None) -> Tensor:
         """Sound around a time in it, or around its middle: ``(T, S)`` float32 in [-1, 1]."""
         path = _there(self._folder.sound(sound_id))
-        inputs = self.inputs
+        inputs, media = self.inputs, self._folder.media(path)
         try:
             if seconds is None and inputs.num_segments > 1:
-                seconds = sound_seconds(path) / 2
+                seconds = sound_seconds(media) / 2
             centres = None if seconds is None else segment_centres(inputs, seconds)
-            return read_windows(path, inputs.sample_rate_hz, inputs.segment_samples, centres)
+            return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 
@@ -315,6 +342,9 @@ class FolderClips(ClipData):
 
     @property
     def _root(self) -> Path:
+        """Where annotations and lists are: the data root, or the copies beside the shards."""
+        if self.config.root is None and self._shards is not None:
+            return self._shards.root
         if self.config.root is None:
             raise BenchError(
                 f"data.root is not set. {self.obtain} Then add data.root=DIR. Without a download, "
@@ -328,7 +358,19 @@ class FolderClips(ClipData):
         return f"bench sample-data {self.data_name} --root DIR"
 
     @cached_property
+    def _shards(self) -> Shards | None:
+        if self.config.shards is None:
+            return None
+        return Shards(self.config.shards, self.config.shard_cache_gb)
+
+    @cached_property
     def _folder(self) -> ClipFolder:
+        return self.folder()
+
+    def folder(self) -> ClipFolder:
+        """Where frames and sounds are; looks for them anew."""
+        if self._shards is not None:
+            return ShardFolder(self._shards, self.layouts, self.sample_command)
         return ClipFolder(self._root, self.layouts, self.sample_command)
 
     @cached_property

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache, partial
-from io import FileIO
+from io import BytesIO, FileIO
 from math import ceil, floor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import soundfile
@@ -38,7 +38,17 @@ class UnreadableMediaError(Exception):
     """A file that cannot be decoded; the message is the reason, without the path."""
 
 
-def read_frame(path: Path, size: int) -> Tensor:
+class Part(Protocol):
+    """A part of a larger file that stands for a file of its own."""
+
+    def open(self) -> FileIO:
+        """The part, from its first byte to its last; OSError where it cannot be had."""
+
+
+Media = Path | Part
+
+
+def read_frame(path: Media, size: int) -> Tensor:
     """An image as RGB, upright by its EXIF orientation, squashed to a square.
 
     Grayscale, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped.
@@ -61,7 +71,7 @@ def read_frame(path: Path, size: int) -> Tensor:
 
 
 def read_windows(
-    path: Path,
+    path: Media,
     sample_rate_hz: int,
     num_samples: int,
     centres_seconds: Sequence[float] | None = None,
@@ -99,12 +109,12 @@ def read_windows(
     return torch.from_numpy(np.stack(windows) if len(windows) > 1 else windows[0][None])
 
 
-def read_sound(path: Path, sample_rate_hz: int, num_samples: int) -> Tensor:
+def read_sound(path: Media, sample_rate_hz: int, num_samples: int) -> Tensor:
     """The middle of a sound file, ``(S,)`` float32 in [-1, 1]; see :func:`read_windows`."""
     return read_windows(path, sample_rate_hz, num_samples)[0]
 
 
-def sound_seconds(path: Path) -> float:
+def sound_seconds(path: Media) -> float:
     """Length of a sound file by its header; raises UnreadableMediaError as :func:`read_windows`."""
     with _opened(path) as sound:
         return sound.frames / sound.rate_hz
@@ -141,7 +151,7 @@ def resampled(waveform: Tensor, native_hz: int, sample_rate_hz: int) -> Tensor:
     return converted
 
 
-def frame_defect(path: Path) -> str | None:
+def frame_defect(path: Media) -> str | None:
     """Why an image cannot be used, or None; decodes all of it."""
     try:
         _decoded(path)
@@ -150,7 +160,7 @@ def frame_defect(path: Path) -> str | None:
     return None
 
 
-def sound_defect(path: Path) -> str | None:
+def sound_defect(path: Media) -> str | None:
     """Why a sound cannot be used, or None.
 
     Integer PCM is judged by its header and its size; every other coding is decoded to its end and
@@ -166,7 +176,7 @@ def sound_defect(path: Path) -> str | None:
     return None
 
 
-def _decoded(path: Path) -> Tensor:
+def _decoded(path: Media) -> Tensor:
     encoded = _bytes(path)
     try:
         frame: Tensor = decode_image(
@@ -181,14 +191,21 @@ def _decoded(path: Path) -> Tensor:
     return frame
 
 
-def _bytes(path: Path) -> NDArray[np.uint8]:
+def _bytes(path: Media) -> NDArray[np.uint8]:
     try:
-        content = np.fromfile(path, np.uint8)
+        with _file(path) as file:
+            content = np.empty(file.seek(0, os.SEEK_END), np.uint8)
+            file.seek(0)
+            file.readinto(content)  # type: ignore[arg-type]
     except OSError as error:
         raise UnreadableMediaError(error.strerror or str(error)) from error
     if not len(content):
         raise UnreadableMediaError("the file is empty")
     return content
+
+
+def _file(path: Media) -> FileIO:
+    return FileIO(path) if isinstance(path, Path) else path.open()
 
 
 class _Rates(NamedTuple):
@@ -306,14 +323,15 @@ class _Wav(NamedTuple):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Sound]:
+def _opened(path: Media) -> Iterator[_Sound]:
     """The sound file, or the reason why it holds less than its header says."""
     try:
-        file = FileIO(path)
+        file = _file(path)
     except OSError as error:
         raise UnreadableMediaError(error.strerror or str(error)) from error
     with file:
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         if not size:
             raise UnreadableMediaError("the file is empty")
         wav = _wav(file, size)
@@ -328,7 +346,7 @@ def _opened(path: Path) -> Iterator[_Sound]:
         if file.read(4) == b"OggS" and not _is_whole_ogg(file, size):
             raise UnreadableMediaError("truncated: its last page is not there")
     try:
-        sound = soundfile.SoundFile(path)
+        sound = soundfile.SoundFile(path if isinstance(path, Path) else BytesIO(_bytes(path).data))
     except (OSError, soundfile.SoundFileError) as error:
         raise UnreadableMediaError(_reason(error)) from error
     with sound:

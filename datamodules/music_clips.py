@@ -183,10 +183,10 @@ class MusicClips(FolderClips):
 
     @cached_property
     def _folder(self) -> ClipFolder:
-        pickled = self._pickles()
+        pickled = self._pickles() if self.config.shards is None else None
         if pickled is not None:
             raise BenchError(pickled)
-        return ClipFolder(self._root, self.layouts, self.sample_command)
+        return self.folder()
 
     def _pickles(self) -> str | None:
         """What is to be told where pickled spectrograms stand in the place of sounds."""
@@ -244,7 +244,7 @@ class MusicClips(FolderClips):
         if sound_id not in self._lengths:
             path = self._sound(sound_id)
             assert path is not None, "only clips that are here are judged"
-            self._lengths[sound_id] = sound_seconds(path)
+            self._lengths[sound_id] = sound_seconds(self._folder.media(path))
         return self._lengths[sound_id]
 
     @cached_property

@@ -1,0 +1,121 @@
+"""`bench shards` from the command line: what it writes trains as the root does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.registry import DATA_REGISTRY
+from datamodules.clip import Inputs
+from datamodules.folder_clips import FolderClips
+from datamodules.sample_data import SAMPLES, write_sample
+
+Bench = Callable[..., Any]
+SETTINGS = ("--method", "lvs_vanilla", "--data", "vggss", "--preset", "small", "--fresh",
+            "method.image_size=32", "data.batch_size=4", "trainer.max_epochs=1")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature") / "vggss"
+    write_sample("vggss", folder, clips=16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(root: Path, bench: Bench) -> Path:
+    out = root.parent / "shards"
+    done = bench("shards", "vggss", "--root", root, "--out", out, "--size", 2)
+    assert done.code == 0
+    assert "16 clips: 0.007" in done.err
+    assert f"data.shards={out}" in done.out
+    return out
+
+
+def scores_of(bench: Bench, runs: Path, *words: object) -> tuple[bytes, dict[str, Any]]:
+    done = bench("run", *SETTINGS, f"logging.runs={runs}", *words)
+    assert done.code == 0, done.err
+    (record,) = runs.glob("*/record.json")
+    return record.with_name("scores.csv").read_bytes(), json.loads(record.read_text())
+
+
+def test_a_run_on_shards_scores_as_one_on_files_and_its_record_does_not_say_where_they_are(
+    bench: Bench, root: Path, shards: Path, tmp_path: Path
+) -> None:
+    from_files, first = scores_of(bench, tmp_path / "a", f"data.root={root}")
+    from_shards, second = scores_of(bench, tmp_path / "b", f"data.shards={shards}")
+
+    assert from_files == from_shards
+    assert first["config_hash"] == second["config_hash"]
+    assert first["splits"] == second["splits"]
+    assert str(shards) not in json.dumps(second)
+
+
+def test_the_same_command_again_changes_nothing(bench: Bench, root: Path, shards: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in shards.glob("*.tar")}
+
+    done = bench("shards", "vggss", "--root", root, "--out", shards, "--size", 2)
+
+    assert done.code == 0
+    assert before == {path: path.stat().st_mtime_ns for path in shards.glob("*.tar")}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("synthetic", "--out", "out"), "data synthetic has no files under a root that shards"),
+        (("vggs", "--out", "out"), "unknown data set 'vggs'. Did you mean vggss?"),
+        (("vggss", "--out", "out", "--size", "0"), "--size must be at least 1 MB, got 0"),
+        (("vggss", "--out", "out", "data.lst=x"), "unknown setting 'data.lst'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    bench: Bench, root: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = bench("shards", *words, "--root", root)
+
+    assert done.code == 2
+    assert done.err.startswith(f"bench: {message}")
+    assert done.err.count("\n") == 1
+
+
+def test_a_shard_that_is_missing_ends_the_run_with_its_name(
+    bench: Bench, root: Path, shards: Path, tmp_path: Path
+) -> None:
+    for path in shards.rglob("*"):
+        copy = tmp_path / "shards" / path.relative_to(shards)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.name != "clips-000001.tar":
+            copy.hardlink_to(path)
+
+    done = bench("run", *SETTINGS, f"logging.runs={tmp_path}", f"data.shards={tmp_path}/shards")
+
+    assert done.code == 2
+    assert "clips-000001.tar in data.shards is missing" in done.err
+    assert [] == list(tmp_path.glob("*/record.json"))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_data_set_of_files_is_the_same_in_shards(
+    bench: Bench, name: str, tmp_path: Path
+) -> None:
+    write_sample(name, tmp_path / "root", clips=16)
+    done = bench(
+        "shards", name, "--root", tmp_path / "root", "--out", tmp_path / "out", "--size", 1
+    )
+
+    assert done.code == 0, done.err
+    kind = DATA_REGISTRY.load(name, FolderClips)  # type: ignore[type-abstract]
+    inputs = Inputs(image_size=16, num_segments=2, sample_rate_hz=8000, segment_seconds=0.5)
+    files, packed = (
+        kind(kind.Config(batch_size=4, **{setting: str(tmp_path / place)}), inputs, seed=0)
+        for setting, place in (("root", "root"), ("shards", "out"))
+    )
+    assert files.report == packed.report
+    for split, listed in files.report.splits.items():
+        for row in range(0, len(listed), 3):
+            assert torch.equal(files.frames(split, row), packed.frames(split, row))
+            assert torch.equal(files.waveform(split, row), packed.waveform(split, row))
