@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"bench: {_own_words(error)}", file=sys.stderr)
         return USER_MUST_CHANGE
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return FAILED
+
+
+def _own_words(error: BenchError) -> str:
+    """The message alone, where torch wrapped it because a process of a loader raised it."""
+    return str(error).rpartition(f"{BenchError.__name__}: ")[2].strip()
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:

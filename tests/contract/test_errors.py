@@ -287,3 +287,16 @@ def test_settings_that_contradict_or_cannot_work(
     words: tuple[str, ...], message: str, refused: Callable[..., str]
 ) -> None:
     assert message in refused(*SYNTHETIC, *words)
+
+
+def test_a_file_that_breaks_in_a_process_of_the_loader(
+    refused: Callable[..., str], on_vggss: tuple[str, ...], root: Path
+) -> None:
+    for path in (root / "audio").iterdir():
+        spoil(path, b"RIFF")
+
+    message = refused(*on_vggss, "data.verify=false", "data.num_workers=1")
+
+    assert message.startswith(f"{root}/audio/")
+    assert message.endswith("or run with data.verify=true, which excludes and reports unreadable "
+                            "clips")  # fmt: skip
