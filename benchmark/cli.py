@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(verbs)
     _add_doctor(verbs)
     _add_sample_data(verbs)
+    _add_features(verbs)
     _add_shards(verbs)
     _add_add(verbs)
     _add_leaderboard(verbs)
@@ -537,6 +538,26 @@ def _sample_data(options: argparse.Namespace) -> int:
               f"data.root={written.root}")  # fmt: skip
     else:
         print(f"Look at it: bench doctor {options.name} --root {written.root}")
+    return DONE
+
+
+def _add_features(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "keep the features of a method's frozen streams, for all runs that could use them"
+    parser = _verb(verbs, "features", _features, summary, takes_settings=True)
+    _add_composition(parser)
+    parser.add_argument("--root", metavar="DIR", help="the same as data.root=DIR")
+    parser.add_argument("--max-gb", metavar="GB", help="the same as data.feature_cache_gb=GB")
+
+
+def _features(options: argparse.Namespace) -> int:
+    for option, setting in (("root", "data.root"), ("max_gb", "data.feature_cache_gb")):
+        given = getattr(options, option)
+        options.overrides += [] if given is None else [f"{setting}={given}"]
+    config = _composed(options, options.seed)
+    from benchmark.runner import keep_features
+
+    _quiet_lightning()
+    print(keep_features(config, lambda line: print(line, file=sys.stderr)))
     return DONE
 
 

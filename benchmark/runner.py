@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -49,6 +49,7 @@ from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import PATHS, content_hash, nested
 from benchmark.stages import StageRunner, is_first_rank, locked
 from datamodules.base import ClipData
+from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method
 from methods.floors import Floor
 from metrics.bootstrap import paired_difference
@@ -94,9 +95,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         BenchError: the user must change something; no record is written.
     """
     started = time.monotonic()
-    method = _method(config)
-    data_class: type[ClipData] = DATA_REGISTRY.load(config.data_name, ClipData)  # type: ignore[type-abstract]
-    data = data_class(config.data, method.inputs, seed=config.seed)
+    method, data = _method_and_data(config)
     data.setup("test" if isinstance(method, Floor) else "fit")
     method.check(data)
     _check_trainer(config, data)
@@ -132,6 +131,35 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         if is_first_rank():
             write_record(folder, record)
     return Finished(record, folder, reused=False)
+
+
+def keep_features(config: RunConfig, say: Callable[[str], None]) -> str:
+    """Makes the features of a method's frozen streams on a data set; what was done, in a line.
+
+    Args:
+        config: of :func:`benchmark.config.compose`.
+        say: gets the estimate before anything is computed.
+
+    Raises:
+        BenchError: features cannot be kept of what the method gets, or do not fit.
+    """
+    method, data = _method_and_data(config)
+    extractor = method.extractor()
+    if extractor is None:
+        return f"{config.method_name} has no frozen streams, so there is nothing to keep."
+    reason = obstacle(extractor, data)
+    if reason is not None:
+        raise BenchError(f"no features can be kept: {reason}")
+    streams = streams_of(extractor, data)
+    make_features(streams, data, StageRunner(config, data, ()).device(), say)
+    total = sum(len(set(each.contents.values())) for each in streams)
+    return f"{total} features are kept; runs of {config.method_name} on these data take them."
+
+
+def _method_and_data(config: RunConfig) -> tuple[Method, ClipData]:
+    method = _method(config)
+    kind: type[ClipData] = DATA_REGISTRY.load(config.data_name, ClipData)  # type: ignore[type-abstract]
+    return method, kind(config.data, method.inputs, seed=config.seed)
 
 
 def _method(config: RunConfig) -> Method:
@@ -215,6 +243,7 @@ def _floor_result(method: Floor, data: ClipData) -> Tested:
 
 def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) -> Tested:
     method.prepare(stages, data)
+    data.cached_features = cached_features(method.extractor(), data, stages.device)
     stages.train(method, folder / "training", title="training")
     for name, figure in method.figures().items():
         stages.note(name, figure)

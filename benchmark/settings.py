@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 NOT_IN_HASH = re.compile(
-    r"trainer\.(devices|num_nodes|accelerator|strategy)|data\.(num_workers|root|annotations|shards|shard_cache_gb)|logging\..*"
+    r"trainer\.(devices|num_nodes|accelerator|strategy)|data\.(num_workers|root|annotations|shards|shard_cache_gb)|"
+    r"data\.feature_cache(_gb)?|logging\..*"
 )
 """Settings that must not change a score: runs that differ in them alone are the same run."""
 PATHS = re.compile(r"data\.(root|annotations|shards)|logging\.runs")

@@ -56,8 +56,14 @@ class StageRunner:
         folder = self._stage_folder(name, {"kind": kind, "method": own, "run": shared})
         with locked(folder, wait=True):
             self.train(method, folder, title=name)
-        device = self._lightning(logger=False, enable_checkpointing=False).strategy.root_device
-        return method.to(device)  # Lightning leaves it on the CPU
+        return method.to(self.device())  # Lightning leaves it on the CPU
+
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        device: torch.device = self._lightning(
+            logger=False, enable_checkpointing=False
+        ).strategy.root_device
+        return device
 
     def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:
         """The folder that ``build`` filled; re-used when key and former stages are unchanged.

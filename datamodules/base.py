@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -33,6 +33,10 @@ from metrics.errors import BenchError
 from metrics.truth import Truth
 
 LABELS = ("none", "clip", "segment")
+FEATURE_SETTINGS = {
+    "feature_cache": ("off", "use", "make"),
+    "feature_dtype": ("float32", "float16"),
+}
 
 
 @dataclass
@@ -49,6 +53,9 @@ class DataConfig:
     val_fraction: float = 0.0  # of the training videos, held out for `trainer.select=val_loss`
     limit: int | None = None  # clips of each split; a limited run is never ranked
     shuffle_block: int | None = None  # clips that are read together; null: any order of them all
+    feature_cache: str = "use"  # off | use | make: features of frozen streams
+    feature_dtype: str = "float32"  # float32 | float16, as they are kept
+    feature_cache_gb: float = 100.0  # of all features on this machine
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,13 @@ class KnownList(NamedTuple):
     use: str  # train | val | test | labels
     ids: tuple[str, ...]
     duplicates: int = 0  # rows left out because their id stood above
+
+
+class Fingerprints(NamedTuple):
+    """What tells the contents of a split apart, row by row: equal where they are equal."""
+
+    frames: tuple[str, ...]
+    sounds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,7 +141,14 @@ class ClipData(pl.LightningDataModule, ABC):
             )
         if inputs.labels not in LABELS:
             raise ValueError(f"inputs.labels must be one of {LABELS}, got {inputs.labels!r}")
+        for setting, known_values in FEATURE_SETTINGS.items():
+            value = getattr(config, setting)
+            if value not in known_values:
+                raise BenchError(
+                    f"data.{setting}={value!r} is unknown; use one of {', '.join(known_values)}"
+                )
         self.config, self.inputs, self.seed = config, inputs, seed
+        self.cached_features: Callable[[str, int, int | None], Features] | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more ranks than clips
         self.draw: Draw | None = None
         self._loaded: DataReport | None = None
@@ -179,6 +200,14 @@ class ClipData(pl.LightningDataModule, ABC):
         ``visual`` is ``(T, C, h, w)`` and ``audio`` ``(T, D)`` float32, of the isolated sound where
         a source is named. None where clips come as frames and sounds; then all clips do. Features
         are of whole frames, so a data set that delivers them refuses augmentation.
+        """
+        return None if self.cached_features is None else self.cached_features(split, row, source)
+
+    def fingerprints(self, split: str) -> Fingerprints | None:
+        """What tells the contents of a split apart, such as hashes of files and times in them.
+
+        Features of frozen streams are kept by it, whatever list or split a clip is in. None where
+        the data set cannot say; then none are kept.
         """
         return None
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.file_facts import file_facts
+from datamodules.file_facts import file_facts, file_hashes
 from datamodules.layouts import IMAGES, Layout, RootFiles, leads_out
 from datamodules.media import Media, frame_defect, sound_defect
 from metrics.errors import BenchError
 
 MINIATURE_MARK = "MINIATURE"  # a file of this name says that the clips are made up
+DIGEST_LENGTH = 32  # hex digits, half of a sha256: enough to tell contents apart
 CHECK_VERSION = 2  # raise it when ``media`` judges files differently
 
 
@@ -120,6 +121,19 @@ class ClipFolder:
     def file_reasons(self, names: Sequence[str], *, verify: bool) -> dict[str, str]:
         """The same without the names in the reasons."""
         return (file_defects if verify else links_out)(self.root, names)
+
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Half of the sha256 of each file's content, read once per change of it.
+
+        Raises:
+            BenchError: a file is not there any more.
+        """
+        names = {path.relative_to(self.root).as_posix(): path for path in paths}
+        found = file_hashes(self.root, list(names))
+        gone = next((name for name, digest in found.items() if digest is None), None)
+        if gone is not None:
+            raise BenchError(f"{self.root / gone} cannot be read any more; put it back")
+        return {names[name]: str(digest)[:DIGEST_LENGTH] for name, digest in found.items()}
 
     def _frame(self, clip_id: str) -> str | None:
         return self._first((layout.frames, layout.key(clip_id)) for layout in self.layouts)

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.base import ClipData, DataConfig, DataReport, KnownList, Split
+from datamodules.base import (
+    ClipData,
+    DataConfig,
+    DataReport,
+    Fingerprints,
+    KnownList,
+    Split,
+)
 from datamodules.clip import Inputs
 from datamodules.clip_folder import MINIATURE_MARK, ClipFiles, ClipFolder
 from datamodules.ground_truth import READERS, SETTINGS, GroundTruth, find_named_list, ground_truth
@@ -246,6 +253,31 @@ class FolderClips(ClipData):
             return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
+
+    def fingerprints(self, split: str) -> Fingerprints | None:
+        """Hashes of the files of each clip, the same from a root and from shards.
+
+        None where clips do not come as files.
+        """
+        ids, folder = self.report.splits[split].ids, self._folder
+        if not all(map(self.files_of, ids)):
+            return None
+        frames = {i: [_there(folder.frame(name)) for name, _ in self.files_of(i)] for i in ids}
+        sounds = {i: [_there(folder.sound(name)) for _, name in self.files_of(i)] for i in ids}
+        digests = folder.digests(
+            {path for paths in (*frames.values(), *sounds.values()) for path in paths}
+        )
+
+        def told(files: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+            hashes = (" ".join(digests[path] for path in files[each]) for each in ids)
+            return tuple(f"{found} {self.recipe_of(each)}"
+                         for each, found in zip(ids, hashes, strict=True))  # fmt: skip
+
+        return Fingerprints(told(frames), told(sounds))
+
+    def recipe_of(self, sample_id: str) -> str:
+        """What a sample is made by, out of its files: here the time of its frame in its sound."""
+        return str(self.seconds_of(sample_id))
 
     def boxes(self, split: str, row: int) -> tuple[NDArray[np.float64], ...]:
         """Boxes of each annotator of a training clip; empty where it is not labelled."""

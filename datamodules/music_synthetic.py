@@ -197,6 +197,14 @@ class MusicSynthetic(MusicClips):
             return self.windows(sound_id, None)
         return torch.stack([self._isolated(made, place) for place in range(SOUNDING)]).sum(0)
 
+    def recipe_of(self, sample_id: str) -> str:
+        """The draws of a mixture and how far they reach."""
+        made = self._made.get(sample_id)
+        if made is None:
+            return sample_id
+        jitter = self.settings.jitter_seconds, self.settings.jitter_db
+        return f"{GENERATOR} {made} {jitter}"
+
     def num_sources(self, split: str, row: int) -> int:
         """Four, the silent ones included; none of a published mixture."""
         return 0 if self._mixture(split, row) is None else MIXED

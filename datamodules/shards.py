@@ -69,7 +69,7 @@ class Packed(NamedTuple):
     shard: str
     offset: int
     size: int
-    digest: str  # the first half of the sha256 of its content
+    digest: str  # DIGEST_LENGTH of the sha256 of its content
 
     def open(self) -> "PartOfFile":
         """The file, once its shard is on this machine."""
@@ -286,6 +286,10 @@ class ShardFolder(ClipFolder):
         shards = {self._packed(name).shard for name in names if name not in unreadable}
         self.shards.check(shards, verify=verify)
         return {name: unreadable[name] for name in names if name in unreadable}
+
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Half of the sha256 of each file's content, out of the index."""
+        return {path: self.media(path).digest for path in paths}
 
     def _packed(self, name: str) -> Packed:
         found = self.shards.find(name)

@@ -24,7 +24,7 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from datamodules.base import ClipData, DataConfig, DataReport, Split
+from datamodules.base import ClipData, DataConfig, DataReport, Fingerprints, Split
 from datamodules.cache import cache_dir
 from datamodules.clip import Inputs
 from datamodules.id_lists import ListIdentity, first_by_hash, ids_sha256
@@ -175,6 +175,12 @@ class Synthetic(ClipData):
             segments=self._events("test", row) if self.settings.segments > 1 else None,
             sources=sources,
         )
+
+    def fingerprints(self, split: str) -> Fingerprints:
+        """The settings of the generator and the id, which clips are a function of."""
+        ids = self.report.splits[split].ids
+        names = tuple(f"{GENERATOR} {fingerprint(self.settings)} {each}" for each in ids)
+        return Fingerprints(names, names)
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.features import FrozenExtractor
 from datamodules.sampling import Draw
 from metrics.errors import BenchError
 
@@ -100,6 +101,13 @@ class Method(pl.LightningModule, ABC):
 
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """Work before the training proper, such as a first stage; nothing by default."""
+
+    def extractor(self) -> FrozenExtractor | None:
+        """The frozen streams, whose features may be kept; asked after ``prepare``, none by default.
+
+        A method that has some takes their features as ``self.extractor().features(clip)``.
+        """
+        return None
 
     def figures(self) -> dict[str, float]:
         """Figures of the training for the record's notes; none by default."""

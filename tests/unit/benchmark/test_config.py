@@ -336,18 +336,28 @@ def test_an_unknown_key_in_a_file_is_reported_with_the_file(tmp_path: Path) -> N
         "trainer.strategy=ddp",
         "data.num_workers=4",
         "data.root=elsewhere",
+        "data.feature_cache=off",
+        "data.feature_cache_gb=1",
         "logging.runs=elsewhere",
         "logging.wandb=true",
     ],
 )
-def test_devices_workers_logging_and_root_do_not_change_what_a_run_is(override: str) -> None:
+def test_devices_workers_logging_and_places_do_not_change_what_a_run_is(override: str) -> None:
     assert composed().identity() == composed(override).identity()
+
+
+def test_shards_in_place_of_a_root_do_not_change_what_a_run_is() -> None:
+    at_root = compose("lvs", "vggss", overrides=["data.root=a"])
+    in_shards = compose("lvs", "vggss", overrides=["data.shards=s3://b", "data.shard_cache_gb=9"])
+
+    assert at_root.identity() == in_shards.identity()
 
 
 def test_every_other_setting_changes_what_a_run_is() -> None:
     ignored = {
         "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy",
-        "data.num_workers", "data.root", "logging.runs", "logging.wandb",
+        "data.num_workers", "data.root", "data.feature_cache", "data.feature_cache_gb",
+        "logging.runs", "logging.wandb",
     }  # fmt: skip
     config = composed()
 

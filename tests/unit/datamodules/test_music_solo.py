@@ -129,6 +129,13 @@ def test_a_frame_is_read_with_the_sound_of_its_second(root: Path) -> None:
     assert sounds == pytest.approx([0.1, 0.2, 0.3], abs=1e-3)
 
 
+def test_seconds_of_one_sound_are_told_apart(root: Path) -> None:
+    of_one_video = solo(root).fingerprints("train").sounds[:SECONDS]
+
+    assert len(set(of_one_video)) == SECONDS
+    assert len({each.split()[0] for each in of_one_video}) == 1, "one file"
+
+
 def test_segments_repeat_the_still_around_its_second(root: Path) -> None:
     inputs = Inputs(image_size=16, num_segments=3, sample_rate_hz=8000, segment_seconds=1.0)
     data = solo(root, inputs)

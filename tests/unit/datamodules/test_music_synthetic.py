@@ -112,6 +112,15 @@ def test_isolated_sounds_follow_the_sources_and_add_up_to_the_mixture(root: Path
         assert torch.equal(torch.stack(sounds).sum(0), data.waveform("test", row))
 
 
+def test_mixtures_are_told_apart_by_their_draws_and_by_how_far_these_reach(root: Path) -> None:
+    same = mixed(root).fingerprints("test"), mixed(root).fingerprints("test")
+    louder = mixed(root, jitter_db=1.5).fingerprints("test")
+
+    assert same[0] == same[1]
+    assert len(set(same[0].sounds)) == 12
+    assert not set(same[0].sounds) & set(louder.sounds)
+
+
 def test_louder_and_softer_sounds_stay_within_range(root: Path) -> None:
     data = mixed(root, jitter_db=6.0)
 

@@ -1,5 +1,6 @@
 """Shards are the root once more: the same lists, exclusions and batches, from a disk or a store."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -112,6 +113,15 @@ def test_the_report_from_shards_is_that_from_files(root: Path, shards: Path):
     assert expected == data_of(shards=str(shards)).report
     assert (expected.leaked_clips, expected.train_missing) == (1, (TRAIN[2],))
     assert list(expected.unreadable) == [TEST[3]]
+
+
+def test_contents_are_told_apart_alike_from_files_and_from_shards(root: Path, shards: Path):
+    packed = data_of(shards=str(shards)).fingerprints("train")
+
+    assert data_of(root=str(root)).fingerprints("train") == packed
+    frame = next((root / "frames").glob(f"{TRAIN[1]}.*"))
+    assert hashlib.sha256(frame.read_bytes()).hexdigest()[:32] == packed.frames[1].split()[0]
+    assert len(set(packed.sounds)) == len(packed.sounds) == 7
 
 
 def test_truth_and_full_lists_come_from_the_shards_too(root: Path, shards: Path):
