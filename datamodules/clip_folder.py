@@ -45,8 +45,9 @@ class ClipFolder:
         self.root, self._files = root, files or RootFiles(root)
         if not root.is_dir():
             raise BenchError(
-                f"{root} is not a folder; set data.root to the folder of the data, or make a "
-                f"miniature with: {command}"
+                f"{root} is not a folder; set data.root to a folder that holds "
+                f"{layouts[0].frames[0]} and {layouts[0].sounds[0]}, or make a miniature with: "
+                f"{command}"
             )
         self.layouts = [
             layout

@@ -379,7 +379,7 @@ class FolderClips(ClipData):
             return self._shards.root
         if self.config.root is None:
             raise BenchError(
-                f"data.root is not set. {self.obtain} Then add data.root=DIR. Without a download, "
+                f"data.root is not set: {self.obtain} Then add data.root=DIR. Without a download, "
                 f"make a miniature with: {self.sample_command}; or run on --data synthetic."
             )
         return Path(self.config.root).expanduser()

@@ -89,6 +89,7 @@ class Reader(NamedTuple):
     Attributes:
         form: of an id.
         names: of the annotation file, or folder, under the data root or its ``metadata``.
+        source: where they are published.
         read: truth at a path; of the given ids where it is a folder, else of all.
         is_folder: whether the annotations are a folder.
         folders: of annotations in place of the file, sought where it is not found.
@@ -109,6 +110,7 @@ class Reader(NamedTuple):
     form: IdForm
     names: tuple[str, ...]
     read: Callable[[Path, Sequence[str] | None], Annotated]
+    source: str = "the release"
     is_folder: bool = False
     folders: tuple[str, ...] = ()
     test_list: str | None = None
@@ -137,6 +139,7 @@ _VGGSS = Reader(
     VGGSS_ID,
     ("vggss.json",),
     lambda path, ids: Annotated(read_vggss_xml(path, ids) if path.is_dir() else read_vggss(path)),
+    source="https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way (metadata)",
     folders=("anno", "VGGSound_test/anno"),
     lists={
         "10k": "vggss_10k",
@@ -154,6 +157,7 @@ _FLICKR = Reader(
     FLICKR_ID,
     ("Annotations", "anno"),
     read_flickr,
+    source="https://github.com/ardasnck/learning_to_localize_sound_source",
     is_folder=True,
     test_list="flickr_test.csv",
     lists={"10k": "flickr_10k", "144k": "flickr_144k"},
@@ -168,6 +172,7 @@ _MUSIC_SOLO = Reader(
     MUSIC_ID,
     ("solotest.json",),
     lambda path, ids: read_music(path),
+    source="https://github.com/DTaoo/Discriminative-Sounding-Objects-Localization",
     lists={
         "training_1": "solo_training_1",
         "training_2": "solo_training_2",
@@ -190,12 +195,14 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             IS3_ID,
             ("IS3_annotation.json", "synthetic3240_bbox.json"),
             lambda path, ids: read_is3(path),
+            source="https://github.com/kaistmm/SSLalignment",
             sample=is3_sample,
         ),
         "ave": Reader(
             AVE_ID,
             ("Annotations.txt",),
             lambda path, ids: read_ave(path),
+            source="https://github.com/YapengTian/AVE-ECCV18 (data)",
             test_list="test_order.h5",
             lists={"train": "train_order", "val": "val_order"},
             test_lists={"test": "test_order"},
@@ -217,6 +224,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
             MIXTURE_ID,
             _MUSIC_SOLO.names,
             lambda path, ids: (read_box_files if path.is_dir() else read_mixtures)(path, ids),
+            source=_MUSIC_SOLO.source,
             folders=("box",),
             draw=drawn_mixtures,
             settings=(SEED, COUNT),
@@ -339,6 +347,11 @@ def annotations_place(
         return found
     if given is not None:
         return given
+    if root is not None and words is SETTINGS:
+        raise BenchError(
+            f"{root / reader.names[0]} is missing; put {reader.names[0]} of {reader.source} there, "
+            f"or set {words.annotations}"
+        )
     where = f"no {words.root} is given" if root is None else f"{root} holds none"
     raise BenchError(
         f"--data {data} is scored against {' or '.join(reader.names)}, and {where}; "

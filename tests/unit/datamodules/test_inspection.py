@@ -155,7 +155,7 @@ def test_without_annotations_the_lists_are_still_compared(tmp_path: Path) -> Non
 
 
 def test_with_neither_annotations_nor_a_test_list_nothing_can_be_said(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"scored against Annotations or anno"):
+    with pytest.raises(BenchError, match=r"Annotations is missing; put Annotations of"):
         inspection(tmp_path, Flickr)
 
 

@@ -279,9 +279,7 @@ def test_a_folder_that_is_missing_is_named_with_the_command(root: Path, folder: 
 def test_missing_annotations_are_named_with_their_setting(root: Path) -> None:
     (root / "vggss.json").unlink()
 
-    with pytest.raises(
-        BenchError, match=r"scored against vggss\.json.* give data\.annotations=FILE"
-    ):
+    with pytest.raises(BenchError, match=r"vggss\.json is missing; .* set data\.annotations=FILE"):
         data_of(root).setup("fit")
 
 
