@@ -12,14 +12,15 @@ from math import ceil, floor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torchaudio.transforms import Resample
 from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional as tv
 
 FORM = struct.Struct("<HHIIHH")  # the chunk "fmt " of a WAV file
 PLAIN_INTEGERS = 1  # its coding where samples are held as they are
@@ -63,11 +64,21 @@ def read_frame(path: Media, size: int) -> Tensor:
     Raises:
         UnreadableMediaError: the file is missing, empty, truncated or no still image.
     """
-    frame = _decoded(path)
-    if frame.shape[-2:] == (size, size):
-        return frame
-    squashed: Tensor = tv.resize(frame, [size, size], tv.InterpolationMode.BICUBIC, antialias=True)
-    return squashed
+    pixels = _decoded(path).permute(1, 2, 0)  # (H, W, 3), as decoders write it
+    if pixels.shape[:2] != (size, size):
+        pixels = _squashed(pixels, size)
+    planes = np.empty((3, size, size), np.uint8)
+    cv2.split(
+        pixels.contiguous().numpy(), list(planes)
+    )  # a quarter of the time that contiguous() takes
+    return torch.from_numpy(planes)
+
+
+def _squashed(pixels: Tensor, size: int) -> Tensor:
+    """``(size, size, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
+    batch = pixels.contiguous().unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W)
+    squashed = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
+    return squashed.permute(0, 2, 3, 1)[0]
 
 
 def read_windows(
@@ -198,7 +209,7 @@ def _bytes(path: Media) -> NDArray[np.uint8]:
             file.seek(0)
             file.readinto(content)  # type: ignore[arg-type]
     except OSError as error:
-        raise UnreadableMediaError(error.strerror or str(error)) from error
+        raise UnreadableMediaError(_reason(error)) from error
     if not len(content):
         raise UnreadableMediaError("the file is empty")
     return content
@@ -328,7 +339,7 @@ def _opened(path: Media) -> Iterator[_Sound]:
     try:
         file = _file(path)
     except OSError as error:
-        raise UnreadableMediaError(error.strerror or str(error)) from error
+        raise UnreadableMediaError(_reason(error)) from error
     with file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -429,4 +440,6 @@ def _reason(error: Exception) -> str:
     """The first line of a decoder's message, without source positions and paths."""
     if isinstance(error, soundfile.LibsndfileError):
         return str(error.error_string)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return re.sub(r"^.*\.cpp:\d+, ", "", str(error).partition("\n")[0])

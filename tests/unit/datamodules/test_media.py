@@ -75,6 +75,28 @@ def test_the_whole_frame_is_squashed_and_not_cropped(tmp_path: Path) -> None:
     assert frame[0, :, 5:].max() < 15
 
 
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (31, 17), (20, 60), (240, 320)])
+def test_a_frame_is_reduced_as_pil_reduces_it(tmp_path: Path, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    picture = Image.fromarray(noise)
+    picture.save(tmp_path / "a.png")
+
+    frame = read_frame(tmp_path / "a.png", 16).permute(1, 2, 0).numpy().astype(int)
+
+    narrow = picture.resize((16, size[1]), Image.Resampling.BICUBIC)  # today's PIL takes the
+    expected = narrow.resize((16, 16), Image.Resampling.BICUBIC)  # cheaper way first, theirs this
+    gap = np.abs(frame - np.asarray(expected).astype(int))
+    assert gap.max() <= 1
+    assert (gap > 0).mean() <= 0.02
+
+
+def test_a_frame_lies_in_memory_channel_by_channel(tmp_path: Path) -> None:
+    path = written_image(tmp_path / "a.jpg")
+
+    assert read_frame(path, 16).is_contiguous()
+    assert read_frame(written_image(tmp_path / "b.jpg", size=(16, 16)), 16).is_contiguous()
+
+
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:, :8] = 255  # stored left half, shown as the upper half after a turn to the right
