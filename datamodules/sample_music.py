@@ -30,7 +30,7 @@ LEAST_VIDEOS = 12  # four to test and four in each half of the training list, on
 MOST_SECONDS = 4  # of a video
 TEST_SHARE = 0.25
 DRAWN_SIZE = 120  # half the height of a frame, for four of them make a second
-FRAMES, STEP = 4, 7  # of a second, as DSOL cut videos of 28 frames a second
+FRAMES, STEP, RATE = 4, 7, 30  # of a second, as in the published boxes: every seventh of 30
 WITHOUT_BOX = 11  # every so manieth frame, as in the published boxes
 NUMBERS = {name: number for number, name in INSTRUMENTS.items()}
 KINDS = (*NUMBERS, "clarinet", "erhu", "tuba", "xylophone")  # of MUSIC; the first have boxes
@@ -136,7 +136,7 @@ def _write_videos(
             folder = root / "video_frames" / video.name / f"frame_{second:03d}"
             folder.mkdir(parents=True)
             for place in range(FRAMES):
-                number = f"{FRAMES * STEP * second + STEP * place:05d}"
+                number = f"{RATE * second + STEP * place:05d}"
                 brighter = np.minimum(one.frame, 255 - place) + np.uint8(place)
                 write_frame(folder / f"{number}.jpg", brighter)
                 if video.split == "test":

@@ -42,8 +42,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def frame(video: str, second: int, place: int = 0) -> str:
-    """Id of one of the four frames of a second, numbered at 28 frames a second."""
-    return f"{video}/frame_{second:03d}/{28 * second + 7 * place:05d}"
+    """Id of one of the four frames of a second, numbered at 30 frames a second."""
+    return f"{video}/frame_{second:03d}/{30 * second + 7 * place:05d}"
 
 
 def write_frames(root: Path, video: str, seconds: Iterable[int]) -> None:
@@ -52,7 +52,7 @@ def write_frames(root: Path, video: str, seconds: Iterable[int]) -> None:
         for place in range(4):
             path = root / "video_frames" / f"{frame(video, second, place)}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (32, 24), 28 * second + 7 * place).save(path)
+            Image.new("L", (32, 24), 30 * second + 7 * place).save(path)
 
 
 def write_sound(path: Path, seconds: int = SECONDS) -> None:
@@ -125,7 +125,7 @@ def test_a_frame_is_read_with_the_sound_of_its_second(root: Path) -> None:
     pictures = [data.frames("train", row)[0, 0, 8, 8].item() for row in range(SECONDS)]
     sounds = [data.waveform("train", row).mean().item() for row in range(SECONDS)]
 
-    assert pictures == pytest.approx([14, 42, 70], abs=2)
+    assert pictures == pytest.approx([14, 44, 74], abs=2)
     assert sounds == pytest.approx([0.1, 0.2, 0.3], abs=1e-3)
 
 

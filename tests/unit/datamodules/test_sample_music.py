@@ -62,7 +62,7 @@ def test_videos_are_cut_as_published(solos: Sample) -> None:
     for folder in folders:
         assert [second.name for second in sorted(folder.iterdir())] == ["frame_000", "frame_001"]
         names = [path.name for path in sorted((folder / "frame_001").iterdir())]
-        assert names == ["00028.jpg", "00035.jpg", "00042.jpg", "00049.jpg"]
+        assert names == ["00030.jpg", "00037.jpg", "00044.jpg", "00051.jpg"]
         assert Image.open(folder / "frame_001" / names[0]).size == (320, 240)
 
 
