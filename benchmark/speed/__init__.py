@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 STAGES: Mapping[str, str] = MappingProxyType(
-    {"metrics": "maps to scores: masks, consensus IoU, intervals, floors, memory"}
+    {
+        "metrics": "maps to scores: masks, consensus IoU, intervals, floors, memory",
+        "data": "files to batches: images, sounds, spectrograms, whole items",
+    }
 )
 """Module of each stage in this package, and one line on it."""

@@ -1,9 +1,10 @@
 """What times two ways in one run, and judges them.
 
 A stage is a module beside this one with ``comparisons(setting)``, which yields what it measures:
-a :class:`Comparison`, a :class:`Growth`, an :class:`Amount` or an :class:`Absent`. Ratios are what
-counts: they carry over to other machines, seconds do not. Whatever claims to be the same as the
-peer's is compared with it in the run that times it, and a run with an untrue claim has failed.
+a :class:`Comparison`, a :class:`Growth`, an :class:`Amount`, a :class:`Share` or an
+:class:`Absent`. Ratios are what counts: they carry over to other machines, seconds do not. Whatever
+claims to be the same as the peer's is compared with it in the run that times it, and a run with an
+untrue claim has failed.
 """
 
 import importlib
@@ -269,6 +270,41 @@ class Amount:
             unit=self.unit,
             ours=amount,
             figure=amount if self.target is not None else None,
+            target=self.target,
+            note=self.note,
+            judged=timer.judged,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A quantity that is no time, beside the peer's.
+
+    Attributes:
+        name: what is counted.
+        unit: for instance ``B/item``.
+        peer: counts the field's.
+        ours: counts ours.
+        target: of the ratio ours / peer.
+        note: in words.
+    """
+
+    name: str
+    unit: str
+    peer: Callable[[], float]
+    ours: Callable[[], float]
+    target: Target | None = None
+    note: str = ""
+
+    def line(self, timer: Timer) -> Line:
+        """Both amounts, counted once, and our share of the peer's."""
+        peer, ours = self.peer(), self.ours()
+        return Line(
+            name=self.name,
+            unit=self.unit,
+            peer=peer,
+            ours=ours,
+            figure=_ratio(ours, peer),
             target=self.target,
             note=self.note,
             judged=timer.judged,

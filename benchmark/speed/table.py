@@ -41,8 +41,9 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def ratio_cell(line: Line) -> str:
     """Ratio with the sign of multiplication; nothing where the figure is the amount itself."""
-    is_ratio = line.figure is not None and line.unit.startswith("s/")
-    return f"{line.figure:.1f}x" if is_ratio else NONE
+    if line.figure is None or not (line.unit.startswith("s/") or line.peer is not None):
+        return NONE
+    return f"{line.figure:.1f}x" if line.figure >= 1 else f"{line.figure:.2f}x"
 
 
 def amount_cell(amount: float | None, unit: str) -> str:

@@ -1,3 +1,4 @@
+import importlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from benchmark.speed.harness import (
     Line,
     Report,
     Setting,
+    Share,
     Target,
     Timer,
     chosen_stages,
@@ -212,6 +214,19 @@ def test_an_amount_is_judged_itself(amount: float, verdict: str) -> None:
     assert ratio_cell(line) == "-"
 
 
+@pytest.mark.parametrize(
+    ("amount", "verdict", "cell"), [(26.0, "reached", "0.26x"), (27.0, "missed", "0.27x")]
+)
+def test_a_share_is_judged_by_its_part_of_the_peers(amount: float, verdict: str, cell: str) -> None:
+    shared = Share(name="bytes", unit="B/item", peer=lambda: 100.0, ours=lambda: amount,
+                   target=Target("at most", 0.26, "x"))  # fmt: skip
+
+    line = shared.line(Timer())
+
+    assert (line.peer, line.ours, line.verdict) == (100.0, amount, verdict)
+    assert ratio_cell(line) == cell
+
+
 def test_what_cannot_be_measured_has_a_reason_and_no_verdict() -> None:
     line = Absent(name="GPU", note="no GPU here").line(Timer())
 
@@ -243,7 +258,7 @@ def test_stages_are_those_named_once_each_or_all(
 
 
 def test_an_unknown_stage_is_answered_with_the_closest_and_the_list() -> None:
-    message = "unknown stage 'metric'. Did you mean metrics? Stages: metrics"
+    message = "unknown stage 'metric'. Did you mean metrics? Stages: metrics, data."
     with pytest.raises(BenchError, match=re.escape(message)):
         chosen_stages(["metric"])
 
@@ -253,7 +268,8 @@ def test_every_stage_is_a_module_with_comparisons() -> None:
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "harness", "table"}
 
     assert set(STAGES) == modules
-    assert callable(stage.comparisons)
+    for name in STAGES:
+        assert callable(importlib.import_module(f"benchmark.speed.{name}").comparisons)
 
 
 def test_only_missed_targets_and_untrue_claims_are_complained_of(clock: Clock) -> None:
@@ -603,7 +619,7 @@ def test_a_stage_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         yield Amount(name="memory", unit="B/map", ours=lambda: 1.0)
 
     monkeypatch.setattr(stage, "comparisons", comparisons)
-    report = run_stages([], Setting(device="cpu"))
+    report = run_stages(["metrics"], Setting(device="cpu"))
 
     assert [line.name for line in report.lines["metrics"]] == ["memory"]
     assert asked == [Setting(device="cpu")]
