@@ -18,6 +18,7 @@ checked by its sha256 and kept in ``<cache>/shards`` while there is room.
 import json
 import logging
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -125,16 +126,17 @@ class Shards:
         """Where a shard is on this machine, fetched where it was not."""
         return self._fetched.path(shard) if self.is_remote else self._folder / shard
 
-    def find(self, name: str) -> Packed | None:
-        """A file by its name in the root; None where it was not there."""
+    def __contains__(self, name: str) -> bool:
         key = name.encode()
         row = self._row(key)
-        if row == len(self._names) or self._names[row] != key:
-            return None
-        place = self._places[row]
-        shard = self._shard_names[int(place["shard"])]
-        digest = place["digest"].tobytes().hex()
-        return Packed(self, shard, int(place["offset"]), int(place["bytes"]), digest)
+        return row < len(self._names) and bool(self._names[row] == key)
+
+    def __getitem__(self, name: str) -> Packed:
+        """A file by its name in the root; KeyError where it was not there."""
+        if name not in self:
+            raise KeyError(name)
+        shard, offset, size, digest = self._places[self._row(name.encode())].item()
+        return Packed(self, self._shard_names[shard], offset, size, digest.hex())
 
     def below(self, folder: str) -> Iterator[str]:
         """Files below a folder at any depth, in the order of their bytes; of all where it is ''."""
@@ -190,9 +192,7 @@ class Shards:
 
     def _row(self, key: bytes) -> int:
         """Where a name stands among the names, or would stand."""
-        if len(key) > self._names.itemsize:  # numpy would widen, and so copy, all names
-            return len(self._names)
-        return int(np.searchsorted(self._names, np.bytes_(key)))
+        return bisect_left(self._names, key)
 
     @cached_property
     def _folder(self) -> Path:
@@ -222,13 +222,11 @@ class Shards:
 
     @cached_property
     def _names(self) -> NDArray[np.bytes_]:
-        names: NDArray[np.bytes_] = np.load(self._folder / NAMES, mmap_mode="r")
-        return names
+        return np.asarray(np.load(self._folder / NAMES, mmap_mode="r"))  # plain: faster to index
 
     @cached_property
     def _places(self) -> NDArray[np.void]:
-        places: NDArray[np.void] = np.load(self._folder / PLACES, mmap_mode="r")
-        return places
+        return np.asarray(np.load(self._folder / PLACES, mmap_mode="r"))
 
     @cached_property
     def _shard_names(self) -> list[str]:
@@ -243,7 +241,7 @@ class ShardFiles(RootFiles):
         self._shards = shards
 
     def _has(self, path: str) -> bool:
-        return self._shards.find(path) is not None
+        return path in self._shards
 
     def _listed(self, folder: str) -> frozenset[str]:
         if folder not in self._folders:
@@ -274,7 +272,7 @@ class ShardFolder(ClipFolder):
 
     def media(self, path: Path) -> Packed:
         """The part of a shard that stands for a path of the root."""
-        return self._packed(path.relative_to(self.root).as_posix())
+        return self.shards[path.relative_to(self.root).as_posix()]
 
     def file_reasons(self, names: Sequence[str], *, verify: bool) -> dict[str, str]:
         """Why files cannot be used, as it was found when they were packed.
@@ -283,18 +281,13 @@ class ShardFolder(ClipFolder):
             BenchError: a shard that is needed is missing or damaged.
         """
         unreadable = self.shards.manifest["unreadable"]
-        shards = {self._packed(name).shard for name in names if name not in unreadable}
+        shards = {self.shards[name].shard for name in names if name not in unreadable}
         self.shards.check(shards, verify=verify)
         return {name: unreadable[name] for name in names if name in unreadable}
 
     def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
         """Half of the sha256 of each file's content, out of the index."""
         return {path: self.media(path).digest for path in paths}
-
-    def _packed(self, name: str) -> Packed:
-        found = self.shards.find(name)
-        assert found is not None, "only files that are here are asked for"
-        return found
 
 
 class PartOfFile(FileIO):
