@@ -98,24 +98,49 @@ def test_a_shard_that_is_missing_ends_the_run_with_its_name(
     assert [] == list(tmp_path.glob("*/record.json"))
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_every_data_set_of_files_is_the_same_in_shards(
-    bench: Bench, name: str, tmp_path: Path
-) -> None:
-    write_sample(name, tmp_path / "root", clips=16)
-    done = bench(
-        "shards", name, "--root", tmp_path / "root", "--out", tmp_path / "out", "--size", 1
-    )
-
+@pytest.fixture(scope="module", params=list(SAMPLES))
+def in_both(
+    request: pytest.FixtureRequest, bench: Bench, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[FolderClips, FolderClips]:
+    """A miniature of each data set that has files: out of its root, and out of shards."""
+    name, folder = request.param, tmp_path_factory.mktemp("both")
+    write_sample(name, folder / "root", clips=16)
+    words = ("--root", folder / "root", "--out", folder / "shards", "--size", 1)
+    done = bench("shards", name, *words)
     assert done.code == 0, done.err
     kind = DATA_REGISTRY.load(name, FolderClips)  # type: ignore[type-abstract]
     inputs = Inputs(image_size=16, num_segments=2, sample_rate_hz=8000, segment_seconds=0.5)
     files, packed = (
-        kind(kind.Config(batch_size=4, **{setting: str(tmp_path / place)}), inputs, seed=0)
-        for setting, place in (("root", "root"), ("shards", "out"))
+        kind(kind.Config(batch_size=4, **{setting: str(folder / setting)}), inputs, seed=0)
+        for setting in ("root", "shards")
     )
+    return files, packed
+
+
+def test_every_data_set_of_files_is_the_same_in_shards(
+    in_both: tuple[FolderClips, FolderClips],
+) -> None:
+    files, packed = in_both
+
     assert files.report == packed.report
     for split, listed in files.report.splits.items():
+        assert files.fingerprints(split) == packed.fingerprints(split)
         for row in range(0, len(listed), 3):
             assert torch.equal(files.frames(split, row), packed.frames(split, row))
             assert torch.equal(files.waveform(split, row), packed.waveform(split, row))
+
+
+def test_clips_that_cannot_be_told_apart_hold_the_same_content(
+    in_both: tuple[FolderClips, FolderClips],
+) -> None:
+    files, _ = in_both
+    seen: dict[str, bytes] = {}
+
+    for split, listed in files.report.splits.items():
+        prints = files.fingerprints(split)
+        assert prints is not None
+        for row in range(len(listed)):
+            frames = files.frames(split, row).numpy().tobytes()
+            sound = files.waveform(split, row).numpy().tobytes()
+            assert frames == seen.setdefault(f"frames {prints.frames[row]}", frames)
+            assert sound == seen.setdefault(f"sounds {prints.sounds[row]}", sound)
