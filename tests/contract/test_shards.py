@@ -144,3 +144,14 @@ def test_clips_that_cannot_be_told_apart_hold_the_same_content(
             sound = files.waveform(split, row).numpy().tobytes()
             assert frames == seen.setdefault(f"frames {prints.frames[row]}", frames)
             assert sound == seen.setdefault(f"sounds {prints.sounds[row]}", sound)
+
+
+def test_the_rates_of_shards_are_measured_beside_those_of_files(bench: Bench) -> None:
+    done = bench("speed", "shards", "--quick", "--check", "--json")
+
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    lines = {line["name"]: line for line in found["stages"]["shards"]}
+    assert found["unequal"] == []
+    assert lines["frame and 3 s of sound from shards"]["peer"] > 0
+    assert 100 < lines["index of shards"]["ours"] < 200
