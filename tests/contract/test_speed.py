@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.speed import STAGES, data, metrics
+from benchmark.speed import STAGES
 from benchmark.speed.harness import Amount, Claim, Comparison, Measurable, Setting, Target
 
 Bench = Callable[..., Any]
@@ -29,8 +29,8 @@ def replace_comparisons(monkeypatch: pytest.MonkeyPatch, *comparisons: Measurabl
     def yielded(setting: Setting) -> Iterator[Measurable]:
         yield from comparisons
 
-    for stage in (metrics, data):
-        monkeypatch.setattr(stage, "comparisons", yielded)
+    for name in STAGES:
+        monkeypatch.setattr(f"benchmark.speed.{name}.comparisons", yielded)
 
 
 def amount(bound: float) -> Amount:

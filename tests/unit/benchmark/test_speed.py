@@ -258,7 +258,7 @@ def test_stages_are_those_named_once_each_or_all(
 
 
 def test_an_unknown_stage_is_answered_with_the_closest_and_the_list() -> None:
-    message = "unknown stage 'metric'. Did you mean metrics? Stages: metrics, data."
+    message = f"unknown stage 'metric'. Did you mean metrics? Stages: {', '.join(STAGES)}."
     with pytest.raises(BenchError, match=re.escape(message)):
         chosen_stages(["metric"])
 
