@@ -1,11 +1,17 @@
 """Fixtures that several packages share."""
 
 import os
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
+NUMBER_BITS = 12
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +21,116 @@ def shared_data() -> Path:
     if not (folder / "annotations").is_dir():
         pytest.skip(f"real annotation files not found in {folder}; set AVLOC_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_video() -> Callable[..., Path]:
+    """``made_video(path, seconds=2, ...)`` encodes a small video.
+
+    Frame k shows the number k, see ``frame_number``; the sound is a tone of its own in each
+    channel. ``video`` and ``audio`` name encoders, None leaves the stream out.
+    """
+    return _made_video
+
+
+@pytest.fixture(scope="session")
+def frame_number() -> Callable[[NDArray[np.uint8]], int]:
+    """``frame_number(picture)``: the number that a frame of ``made_video`` shows."""
+
+    def number(picture: NDArray[np.uint8]) -> int:
+        middle = picture[picture.shape[0] // 2].mean(axis=-1)  # (W,)
+        columns = middle.reshape(NUMBER_BITS, -1)[:, 1:-1].mean(axis=1)
+        return sum(1 << bit for bit, level in enumerate(columns) if level > 127)
+
+    return number
+
+
+def _made_video(
+    path: Path,
+    *,
+    seconds: float = 2,
+    rate: Fraction | int = 25,
+    size: tuple[int, int] = (48, 32),
+    video: str | None = "libx264",
+    options: dict[str, str] | None = None,
+    audio: str | None = "aac",
+    rate_hz: int = 16000,
+    layout: str = "mono",
+    sound: NDArray[np.float32] | None = None,
+    muxer: dict[str, str] | None = None,
+    picture: NDArray[np.uint8] | None = None,
+    turned: tuple[int, bool, bool] | None = None,
+    late_seconds: float = 0,
+) -> Path:
+    """See the fixture.
+
+    Args:
+        path: the file; its suffix chooses the container.
+        seconds: length of both streams.
+        rate: frames per second.
+        size: width, a multiple of 12, and height.
+        video: encoder.
+        options: of the video encoder; libx264 makes B-frames and keyframes every second if None.
+        audio: encoder.
+        rate_hz: of the sound.
+        layout: of its channels.
+        sound: ``(C, S)`` in place of the tones.
+        muxer: options of the container.
+        picture: ``(H, W, 3)`` in place of numbers, in every frame.
+        turned: degrees counter-clockwise and the two mirrorings of the display matrix.
+        late_seconds: when the sound starts.
+    """
+    rate = Fraction(rate)
+    with av.open(str(path), "w", options=muxer or {}) as container:
+        streams = []
+        if video:
+            if options is None and video == "libx264":
+                options = {"preset": "veryfast", "g": str(round(rate)), "crf": "18"}
+                options |= {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=normal"}
+            picture_stream = container.add_stream(video, rate=rate, options=options or {})
+            picture_stream.width, picture_stream.height = size
+            picture_stream.pix_fmt = "yuv420p"
+            if turned:
+                picture_stream.set_display_rotation(turned[0], hflip=turned[1], vflip=turned[2])
+            streams.append(picture_stream)
+        if audio:
+            sound_stream = container.add_stream(audio, rate=rate_hz, layout=layout)
+            streams.append(sound_stream)
+            sound = _tones(seconds, rate_hz, layout) if sound is None else sound
+        packets = []
+        if video:
+            for number in range(round(seconds * rate)):
+                shown = _numbered(number, size) if picture is None else picture
+                frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
+                frame.pts, frame.time_base = number, 1 / rate
+                packets += picture_stream.encode(frame)
+            packets += picture_stream.encode(None)
+        if audio:
+            assert sound is not None
+            for start in range(0, sound.shape[1], 1024):
+                block = sound[:, start : start + 1024].T.reshape(1, -1)  # (1, S * C)
+                heard = av.AudioFrame.from_ndarray(block, format="flt", layout=layout)
+                heard.sample_rate, heard.time_base = rate_hz, Fraction(1, rate_hz)
+                heard.pts = start + round(late_seconds * rate_hz)
+                packets += sound_stream.encode(heard)
+            packets += sound_stream.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    return path
+
+
+def _numbered(number: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Columns, black or white by the bits of a number, on rows that move with it."""
+    bits = [255 if number >> bit & 1 else 0 for bit in range(NUMBER_BITS)]
+    columns = np.repeat(np.array(bits, np.uint8), size[0] // NUMBER_BITS)
+    picture = np.repeat(columns[None, :, None], 3, axis=2).repeat(size[1], axis=0)
+    picture[number % 8] = (200, 30, 90)
+    return picture
+
+
+def _tones(seconds: float, rate_hz: int, layout: str) -> NDArray[np.float32]:
+    """A tone of 300 Hz, 400 Hz, ... in each channel, ``(C, S)``."""
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    channels = av.AudioLayout(layout).nb_channels
+    tones = [0.25 * np.sin(2 * np.pi * (300 + 100 * c) * times) for c in range(channels)]
+    return np.array(tones, np.float32)
