@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(verbs)
     _add_doctor(verbs)
     _add_sample_data(verbs)
+    _add_prepare(verbs)
     _add_features(verbs)
     _add_shards(verbs)
     _add_add(verbs)
@@ -594,6 +595,57 @@ def _shards(options: argparse.Namespace) -> int:
     print(f"{options.out}: {manifest['clips']} clips in {len(manifest['shards'])} shards")
     print(f"Read them from there, or from a copy in an object store: --data {options.data} "
           f"data.shards={options.out}")  # fmt: skip
+    return DONE
+
+
+def _add_prepare(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "make a data root out of a folder of raw videos; goes on where it was stopped"
+    parser = _verb(verbs, "prepare", _prepare, summary)
+    add = parser.add_argument
+    add("name", metavar="D", help="vggss, flickr, ave, music_solo or music_duet")
+    add("--videos", required=True, type=Path, metavar="DIR", help="raw videos, in any container")
+    add("--root", required=True, type=Path, metavar="DIR", help="data root that is to be made")
+    add("--list", type=Path, metavar="F", help="ids of the clips to make; else those of the lists "
+        "and annotations in the root, else of every video")  # fmt: skip
+    add("--fast", action="store_true",
+        help="store frames with a short side of 256 px and sound at 16 kHz")  # fmt: skip
+    add("--rate", type=int, metavar="HZ", help="of the sound; its own if not given")
+    add("--quality", type=int, default=95, metavar="Q", help="of the JPEG, 1 to 100; 95")
+    add("--limit", type=int, metavar="N", help="make the first N clips that have a video")
+    add("--workers", type=int, metavar="N", help="processes; one per core if not given")
+    add("--dry-run", action="store_true", help="say what would be done and what it costs")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from datamodules.clip_preparation import Form
+    from datamodules.preparation import FAST_RATE_HZ, FAST_SIDE, prepare
+    from datamodules.preparation_plan import Options
+
+    form = Form(
+        short_side=FAST_SIDE if options.fast else None,
+        quality=options.quality,
+        rate_hz=FAST_RATE_HZ if options.fast and options.rate is None else options.rate,
+    )
+    asked = Options(
+        data=options.name,
+        videos=options.videos,
+        root=options.root,
+        form=form,
+        clips=options.list,
+        limit=options.limit,
+        workers=options.workers,
+        dry_run=options.dry_run,
+    )
+    report = prepare(
+        asked, lambda line: print(line, file=sys.stderr), reports=not sys.stderr.isatty()
+    )
+    from benchmark.preparation_table import preparation_json, preparation_table
+
+    if options.json:
+        print(json.dumps(preparation_json(asked, report), sort_keys=True))
+    else:
+        _print(preparation_table(asked, report))
     return DONE
 
 

@@ -31,6 +31,7 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
         ("list", "protocols"),
         ("--help",),
         ("run", "--help"),
+        ("prepare", "--help"),
         ("--version",),
     ],
     ids=" ".join,
