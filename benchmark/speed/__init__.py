@@ -10,7 +10,7 @@ from types import MappingProxyType
 STAGES: Mapping[str, str] = MappingProxyType(
     {
         "metrics": "maps to scores: masks, consensus IoU, intervals, floors, memory",
-        "data": "files to batches: images, sounds, spectrograms, whole items",
+        "data": "files to batches: images, sounds, spectrograms, items, videos",
         "shards": "files to shards, and clips out of shards, at 240 and at 2,000,000 clips",
     }
 )

@@ -9,13 +9,24 @@ the frame and reads 3 s through PyAV. Ours is the loader of ``--data vggss``: ui
 waveform; normalisation and spectrogram are the method's, on its device.
 
 Files are made up: JPEGs of 640 x 360 and 10-s 16-bit WAVs at 16 kHz, as VGG-Sound has them.
+
+A video is prepared by the peers with two calls of the command ``ffmpeg``: one for the frame, one
+for the sound. There may be no such command here, so its part is played by two processes of Python
+that import nothing but PyAV (the same FFmpeg libraries) and NumPy: the first decodes every frame
+from the first to the wanted one, the second all the sound, each on one thread. The same work
+without new processes is a line of its own, and so are processes without work, for Python starts
+more slowly than ffmpeg does.
 """
 
+import inspect
 import json
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
 import av
@@ -37,13 +48,15 @@ from datamodules.clip import Clip, Inputs
 from datamodules.folder_clips import FolderConfig
 from datamodules.media import read_frame, read_windows
 from datamodules.vggss import VggSs
+from datamodules.video import read_clip
+from datamodules.video_frames import EXACT_COLOURS
 from methods.frontends import IMAGENET_MEAN, IMAGENET_STD, LogSpectrogram
 
 SIDE = 224
 ENLARGED = 246
 RATE_HZ = 16000
 CLIP_SECONDS, WINDOW_SECONDS = 10, 3
-FRAME_SIZE = (640, 360)  # width and height
+FRAME_SIZE, FRAME_RATE = (640, 360), 25  # width and height; per second
 BATCH = 16
 LVS_HOP = 238
 ALIKE_LEVELS, ALIKE_SHARE = 1, 0.01
@@ -52,16 +65,18 @@ ALIKE_SPECTROGRAM = 2e-6
 Sound = NDArray[np.float64]
 Item = TypeVar("Item", bound=tuple[object, ...])
 Each = TypeVar("Each")
+Value = TypeVar("Value", bound=np.generic)
 
 
 class Sizes(NamedTuple):
-    """Numbers of clips."""
+    """Numbers of clips, and the length of a video."""
 
     items: int = 48
     spectrograms: int = 24
+    video_seconds: int = CLIP_SECONDS
 
 
-QUICK = Sizes(items=2, spectrograms=1)
+QUICK = Sizes(items=2, spectrograms=1, video_seconds=2)
 
 
 class Files(NamedTuple):
@@ -82,6 +97,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
         yield from _sounds(original)
         yield from _spectrograms(original, sizes)
         yield from _items(original, prepared)
+        yield from _preparations(Path(folder), sizes)
 
 
 def written_clips(root: Path, n: int, *, prepared: bool = False) -> Files:
@@ -462,3 +478,148 @@ def _last(batches: Iterable[Each]) -> Each:
     """The last batch of all; each is let go before the next is made."""
     (batch,) = deque(batches, maxlen=1)
     return batch
+
+
+class Prepared(NamedTuple):
+    """What is taken from a video."""
+
+    frame: NDArray[np.uint8]  # (360, 640, 3)
+    sound: NDArray[np.float32]  # (S,) mono
+
+
+def written_video(path: Path, seconds: int) -> Path:
+    """A moving picture of 640 x 360 at 25 fps with noise as its sound: H.264 and AAC in MP4.
+
+    Encoders are left at their defaults: one keyframe in 250, three pictures between others.
+    """
+    rng = np.random.default_rng(0)
+    cells = rng.integers(0, 256, (15, 25, 3), np.uint8)
+    scene = cv2.resize(cells, (800, 480), interpolation=cv2.INTER_CUBIC)
+    noise = (rng.standard_normal((1, seconds * RATE_HZ)) * 3000).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FRAME_RATE)
+        video.width, video.height = FRAME_SIZE
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        for place in range(seconds * FRAME_RATE):
+            left, top = round(80 + 70 * np.sin(place / 20)), round(60 + 50 * np.cos(place / 31))
+            view = scene[top : top + FRAME_SIZE[1], left : left + FRAME_SIZE[0]]
+            grain = rng.integers(-6, 7, (FRAME_SIZE[1], FRAME_SIZE[0], 1))
+            frame = av.VideoFrame.from_ndarray((view + grain).clip(0, 255).astype(np.uint8))
+            frame.pts = place
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for first in range(0, noise.shape[1], 1024):
+            samples = np.ascontiguousarray(noise[:, first : first + 1024])
+            chunk = av.AudioFrame.from_ndarray(samples, format="s16p", layout="mono")
+            chunk.rate, chunk.pts = RATE_HZ, first
+            container.mux(audio.encode(chunk))
+        container.mux(audio.encode(None))
+    return path
+
+
+def decoded_frame(video: str, number: int, colours: int) -> NDArray[np.uint8]:
+    """A frame by its number, after all before it; alone it is the program of a new process."""
+    with av.open(video) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for place, frame in enumerate(container.decode(stream)):
+            if place == number:
+                shown = frame.reformat(format="rgb24", interpolation=colours, threads=1)
+                picture: NDArray[np.uint8] = shown.to_ndarray()  # type: ignore[assignment]
+                return picture
+    raise EOFError(video)
+
+
+def decoded_sound(video: str) -> NDArray[np.float32]:
+    """All the sound, the mean of its channels; alone it is the program of a new process."""
+    with av.open(video) as container:
+        stream = container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        frames = [frame.to_ndarray() for frame in container.decode(stream)]
+    sound: NDArray[np.float32] = np.concatenate(frames, axis=1).mean(axis=0)
+    return sound
+
+
+def in_new_process(function: Callable[..., NDArray[Value]], *inputs: str | int) -> NDArray[Value]:
+    """What a function of this module gives in a process that imports PyAV and NumPy alone."""
+    program = (
+        "from __future__ import annotations\nimport sys, av, numpy as np\n"
+        f"{inspect.getsource(function)}\n"
+        f"np.save(sys.argv[1], {function.__name__}(*{inputs!r}))"
+    )
+    with NamedTemporaryFile(suffix=".npy") as result:
+        subprocess.run([sys.executable, "-c", program, result.name], check=True)
+        made: NDArray[Value] = np.load(result.name, allow_pickle=False)
+        return made
+
+
+def in_this_process(function: Callable[..., NDArray[Value]], *inputs: str | int) -> NDArray[Value]:
+    """What a function gives here."""
+    return function(*inputs)
+
+
+def preparation_claims(peer: Prepared, ours: Prepared) -> Iterator[Claim]:
+    """That the same frame and the same sound are taken from a video."""
+    same = np.array_equal(peer.frame, ours.frame)
+    yield Claim("same frame, bit for bit", same)
+    length = min(len(peer.sound), len(ours.sound))
+    gap = float(np.abs(peer.sound[:length] - ours.sound[:length]).max())
+    yield Claim(f"same samples within 1e-6, {gap:.1e} apart", gap <= 1e-6)
+
+
+def _preparations(folder: Path, sizes: Sizes) -> Iterator[Measurable]:
+    video = written_video(folder / "video.mp4", sizes.video_seconds)
+    number = sizes.video_seconds * FRAME_RATE // 2
+
+    def by_peer(*, anew: bool) -> Prepared:
+        call = in_new_process if anew else in_this_process
+        frame = call(decoded_frame, str(video), number, int(EXACT_COLOURS))
+        return Prepared(frame, call(decoded_sound, str(video)))
+
+    def ours() -> Prepared:
+        clip = read_clip(
+            video,
+            [Fraction(number, FRAME_RATE)],
+            lambda picture: picture,
+            seconds=sizes.video_seconds,
+        )
+        (frame,) = clip.frames
+        assert frame is not None, "the frame in the middle is there"
+        return Prepared(frame, clip.sound)
+
+    name = f"frame {number} and the sound of a video"
+    yield Comparison(
+        name=name,
+        item="clip",
+        items=1,
+        peer=lambda: by_peer(anew=True),
+        ours=ours,
+        claims=preparation_claims,
+        target=Target("at least", 3.5, "x"),
+        note="peer: two new processes, of Python and PyAV in place of ffmpeg, which decode all "
+        f"frames up to number {number}, and all the sound",
+        rounds=3,
+    )
+    yield Comparison(
+        name=f"{name}, without new processes",
+        item="clip",
+        items=1,
+        peer=lambda: by_peer(anew=False),
+        ours=ours,
+        claims=preparation_claims,
+        note="peer: the same decoding in this process",
+    )
+    yield Comparison(
+        name="start and end of two such processes",
+        item="clip",
+        items=1,
+        ours=lambda: [in_new_process(nothing), in_new_process(nothing)],
+        note="peer: what two processes take that decode nothing; ffmpeg starts faster",
+        rounds=3,
+    )
+
+
+def nothing() -> NDArray[np.uint8]:
+    """An empty array; alone it is the program of a new process."""
+    return np.empty(0, np.uint8)

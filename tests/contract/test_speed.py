@@ -62,19 +62,6 @@ def test_a_quick_check_passes_and_tells_claims_and_machine_as_json(bench: Bench)
     assert {"cpu", "threads", "numpy", "torch"} <= found["machine"].keys()
 
 
-def test_a_quick_check_of_the_data_stage_passes_and_leaves_no_files(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-    done = bench("speed", "data", "--quick", "--check", "--json")
-
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert (found["missed"], found["unequal"]) == ([], [])
-    assert [] == list(tmp_path.iterdir())
-
-
 def test_all_stages_run_where_none_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_comparisons(monkeypatch, amount(2.0))
 

@@ -1,20 +1,32 @@
 import math
+import subprocess
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 import torch
+from av.video.frame import PictureType
 from PIL import Image
 
 from benchmark.speed import data as stage
 from benchmark.speed.harness import Report, Setting, run_stages
 from datamodules.media import read_windows
+from datamodules.video_frames import EXACT_COLOURS
 
 
 @pytest.fixture(scope="module")
-def quick() -> Report:
-    return run_stages(["data"], Setting(quick=True))
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stage puts its files."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def quick(place: Path) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(place))
+        return run_stages(["data"], Setting(quick=True))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +38,8 @@ def test_all_claims_of_the_data_stage_are_true(quick: Report) -> None:
     claims = [claim.text for line in quick.lines["data"] for claim in line.claims]
 
     assert quick.unequal == ()
-    for words in ("values differ, by 1 of 255", "same samples within", "spectrograms within 2e-06"):
+    for words in ("values differ, by 1 of 255", "same samples within", "spectrograms within 2e-06",
+                  "same frame, bit for bit"):  # fmt: skip
         assert any(words in claim for claim in claims), words
 
 
@@ -40,8 +53,13 @@ def test_the_targets_of_the_data_stage_are_those_that_were_set(quick: Report) ->
         "whole item of 3 s from original files": "at least 6x",
         "whole item of 3 s from prepared files": "at least 15x",
         "bytes of an item of 10 s": "at most 0.26x",
+        "frame 25 and the sound of a video": "at least 3.5x",
     }
     assert {line.verdict for line in quick.lines["data"] if line.target} == {"not judged"}
+
+
+def test_the_stage_leaves_no_files(quick: Report, place: Path) -> None:
+    assert [] == list(place.iterdir())
 
 
 def test_every_line_names_its_peer(quick: Report) -> None:
@@ -174,3 +192,55 @@ def test_the_claim_of_a_pair_is_made_on_every_input() -> None:
 
     assert claims is not None
     assert [False] == [one.holds for one in claims(torch.tensor(3), torch.tensor(3))]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stage.written_video(tmp_path_factory.mktemp("speed") / "video.mp4", 1)
+
+
+def test_the_made_up_video_has_pictures_between_others_and_one_keyframe(video: Path) -> None:
+    with av.open(str(video)) as container:
+        pictures = [PictureType(frame.pict_type).name for frame in container.decode(video=0)]
+        audio = container.streams.audio[0]
+
+    assert len(pictures) == 25
+    assert (pictures[0], pictures.count("I"), pictures.count("B") > 5) == ("I", 1, True)
+    assert (audio.rate, audio.layout.name, audio.codec.name) == (16000, "mono", "aac")
+
+
+def test_a_frame_is_counted_from_the_first_one(video: Path) -> None:
+    with av.open(str(video)) as container:
+        frames = [
+            frame.reformat(format="rgb24", interpolation=EXACT_COLOURS).to_ndarray()
+            for frame in container.decode(video=0)
+        ]
+
+    counted = stage.decoded_frame(str(video), 7, int(EXACT_COLOURS))
+
+    assert [np.array_equal(counted, frame) for frame in frames].index(True) == 7
+    with pytest.raises(EOFError):
+        stage.decoded_frame(str(video), 25, int(EXACT_COLOURS))
+
+
+def test_a_new_process_gives_what_this_one_gives(video: Path) -> None:
+    there = stage.in_new_process(stage.decoded_sound, str(video))
+
+    np.testing.assert_array_equal(there, stage.in_this_process(stage.decoded_sound, str(video)))
+
+
+def test_a_new_process_that_fails_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        stage.in_new_process(stage.decoded_sound, str(tmp_path / "nowhere.mp4"))
+
+
+@pytest.mark.parametrize("part", [None, "frame", "sound"])
+def test_a_frame_or_a_sound_that_differs_makes_its_claim_untrue(part: str | None) -> None:
+    peer = stage.Prepared(np.zeros((4, 4, 3), np.uint8), np.zeros(10, np.float32))
+    ours = stage.Prepared(peer.frame.copy(), peer.sound.copy())
+    if part is not None:
+        getattr(ours, part).flat[3] = 1
+
+    claims = list(stage.preparation_claims(peer, ours))
+
+    assert [part != "frame", part != "sound"] == [claim.holds for claim in claims]
