@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datamodules.inspection import Inspection, Media
+from datamodules.video_sets import SAME_CLIPS, VIDEO_SETS
 
 SHOWN = 5  # ids named for each defect; --json has them all
 
@@ -90,9 +91,17 @@ def _lines(found: Inspection) -> Iterator[str]:
     else:
         yield (
             f"The test set is NOT complete: {test.usable:,} of {test.expected:,} samples can be "
-            "used. Every run says so and is not ranked. Cut what is missing from the videos with: "
-            f"bench prepare {found.data} --videos DIR --root {found.root or 'DIR'}"
+            f"used. Every run says so and is not ranked.{_remedy(found)}"
         )
+
+
+def _remedy(found: Inspection) -> str:
+    """How to make what is missing, where it can be made of videos."""
+    name = SAME_CLIPS.get(found.data, found.data)
+    if name not in VIDEO_SETS:
+        return ""
+    command = f"bench prepare {name} --videos DIR --root {found.root or 'DIR'}"
+    return f" Cut what is missing from the videos with: {command}"
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -47,6 +47,7 @@ def test_a_missing_and_a_broken_file_make_the_exit_code_1(bench: Bench, tmp_path
     assert f"test, missing: {first}" in done.out
     assert f"audio/{second}.wav: the file is empty" in " ".join(done.out.split())
     assert "The test set is NOT complete: 2 of 4 samples" in done.out
+    assert "bench prepare vggss --videos DIR --root" in done.out
 
 
 def test_lists_and_annotations_alone_are_told_of(bench: Bench, tmp_path: Path) -> None:

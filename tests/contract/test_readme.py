@@ -53,16 +53,42 @@ def test_runs_on_synthetic_go_through(
     assert 0 == bench(*shlex.split(line), "--dry-run", *TINY).code
 
 
-def test_the_miniature_of_vggss_is_written_and_run(
+def test_the_miniature_of_vggss_is_written_inspected_and_run(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    write, run = [
-        line for line in BENCH if "vggss" in line and line.startswith(("sample-data", "run"))
+    write, inspect, run = [
+        line
+        for line in BENCH
+        if "vggss" in line and line.startswith(("sample-data", "doctor", "run"))
     ]
 
     assert 0 == bench(*shlex.split(write), "--clips", "48").code
+    assert 0 == bench(*shlex.split(inspect)).code
     assert 0 == bench(*shlex.split(run), "--dry-run").code
+
+
+def test_frames_and_sounds_are_cut_from_videos(
+    bench: Bench,
+    made_video: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    made_video(tmp_path / "videos" / "-bCdEfGhIjK_000001.mp4", seconds=6, rate=4)
+    (line,) = [line for line in BENCH if line.startswith("prepare")]
+
+    assert 0 == bench(*shlex.split(line)).code
+    assert (tmp_path / "prepared" / "frames" / "-bCdEfGhIjK_000001.jpg").is_file()
+    assert (tmp_path / "prepared" / "audio" / "-bCdEfGhIjK_000001.wav").is_file()
+
+
+def test_pages_that_the_readme_names_are_there():
+    pages = re.findall(r"\]\((docs/[^)]*|[A-Za-z]+\.md)\)", README)
+
+    assert pages
+    assert [] == [page for page in pages if not (ROOT / page).is_file()]
 
 
 @pytest.fixture(scope="module")
