@@ -112,7 +112,7 @@ class _Run:
         self.options = options
         self.plan = plan
         self.say = say
-        self.workers = options.workers or os.cpu_count() or 1
+        self.workers = options.workers or _cores()
         self.manifest = Manifest(options.root, _head(options))
         finished = self._finished()
         self.waiting = [job for job in plan.jobs if job.id not in finished]
@@ -278,6 +278,13 @@ def in_words(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a scheduler may have restricted."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_numbers(options: Options) -> None:
