@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
@@ -132,6 +133,72 @@ def test_real_videos_are_made_or_refused(bench: Bench, shared_data: Path, tmp_pa
     assert np.ptp(frame) > 200
 
 
+BOX = {"box": [1, 1, 9, 9], "normbox": [0.1, 0.1, 0.5, 0.5], "category_id": 1}
+XML = (
+    "<annotation><x><bbox><id>1</id><xmin>1</xmin><ymin>4</ymin><xmax>200</xmax><ymax>256</ymax>"
+    "</bbox></x></annotation>"
+)
+
+
+def annotate_vggss(root: Path) -> None:
+    entries = [{"file": f"AbCdEfGhIj{row}_000000", "class": "bell", "bbox": [[0.1, 0.1, 0.5, 0.5]]}
+               for row in range(2)]  # fmt: skip
+    (root / "vggss.json").write_text(json.dumps(entries))
+
+
+def annotate_flickr(root: Path) -> None:
+    (root / "Annotations").mkdir()
+    for row in range(2):
+        (root / "Annotations" / f"{row}.xml").write_text(XML)
+
+
+def annotate_ave(root: Path) -> None:
+    rows = [f"Church bell&AbCdEfGhIj{row}&good&0&10\n" for row in range(3)]
+    (root / "Annotations.txt").write_text("".join(rows))
+    for row, name in enumerate(("train", "val", "test")):
+        with h5py.File(root / f"{name}_order.h5", "w") as file:
+            file["order"] = np.array([row])
+
+
+def annotate_music(root: Path) -> None:
+    frames = [f"frame_{number // 30:03d}/{number:05d}" for number in (0, 7, 51, 74, 291)]
+    boxes = {f"AbCdEfGhIj0_0_1000/{frame}.jpg": {"bbox": [BOX], "wdith": 640, "height": 360}
+             for frame in frames}  # fmt: skip
+    (root / "solotest.json").write_text(json.dumps(boxes))
+    (root / "solo_training_1.txt").write_text("AbCdEfGhIj1_0_1000.flac AbCdEfGhIj1_0_1000.mp4\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "annotate", "names"),
+    [
+        ("vggss", annotate_vggss, ["AbCdEfGhIj0_000000", "AbCdEfGhIj1"]),
+        ("flickr", annotate_flickr, ["0", "1"]),
+        ("ave", annotate_ave, ["AbCdEfGhIj0", "AbCdEfGhIj1", "AbCdEfGhIj2"]),
+        ("music_solo", annotate_music, ["AbCdEfGhIj0_0_1000", "AbCdEfGhIj1"]),
+    ],
+)
+def test_what_was_prepared_is_complete_for_the_doctor(
+    data: str,
+    annotate: Callable[[Path], None],
+    names: list[str],
+    bench: Bench,
+    encoded: bytes,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "videos").mkdir()
+    for name in names:
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(encoded)
+    (tmp_path / "root").mkdir()
+    annotate(tmp_path / "root")
+
+    words = ("prepare", data, "--videos", tmp_path / "videos", "--root", tmp_path / "root")
+    assert 0 == bench(*words, "--fast", "--workers", "1").code
+    done = bench("doctor", data, "--root", tmp_path / "root")
+
+    assert 0 == done.code, done.out
+    assert "The test set is complete" in done.out
+
+
 def ave(videos: Path, encoded: bytes, count: int) -> None:
     """AVE has ten frames a clip, so that a kill meets clips that are half written."""
     videos.mkdir()
@@ -182,11 +249,11 @@ def test_a_run_killed_ten_times_ends_like_one_never_killed(encoded: bytes, tmp_p
 
     for kill in range(KILLS):
         process = started(tmp_path / "videos", tmp_path / "root")
-        if kill % 3 == 2:  # at any time of the start, too
-            time.sleep(rng.uniform(0, 1))
+        if kill % 5 == 4:  # while it starts, too
+            time.sleep(rng.uniform(0, 0.3))
         else:
             wait_for_lines(tmp_path / "root", journal_lines(tmp_path / "root") + 3, process)
-            time.sleep(rng.uniform(0, 0.03))
+            time.sleep(rng.uniform(0, 0.01))
         os.killpg(process.pid, signal.SIGKILL)
         assert -signal.SIGKILL == process.wait(), "it ended before the kill; give it more clips"
     assert not (tmp_path / "root" / "prepare.jsonl").exists()
