@@ -5,7 +5,6 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from functools import lru_cache, partial
 from io import BytesIO, FileIO
 from math import ceil, floor
@@ -22,17 +21,15 @@ from torch.nn import functional as F
 from torchaudio.transforms import Resample
 from torchvision.io import ImageReadMode, decode_image
 
+from datamodules.resampling import BETA, ROLLOFF, ZEROS, period_and_step
+
 FORM = struct.Struct("<HHIIHH")  # the chunk "fmt " of a WAV file
 PLAIN_INTEGERS = 1  # its coding where samples are held as they are
 COMPRESSED = ("FLAC", "OGG", "MP3")
 LARGEST_OGG_PAGE = 65307  # bytes
 USUAL_HEADER = 256  # bytes that hold the header of most WAV files
 UNKNOWN_LENGTH = 0xFFFFFFFF  # data size of a WAV that was written to a pipe, as ffmpeg does
-# Not from a paper; chosen by its response, 48 to 16 kHz: 7 kHz loses 0.04 dB, what lies beyond
-# 8.2 kHz folds back at -86 dB. The default of torchaudio (6 zeros, Hann): 1.8 dB and -8 dB.
-FILTER_ZEROS, FILTER_ROLLOFF, FILTER_BETA = 32, 0.94, 8.5
 CHECKED_AT_ONCE = 1 << 20  # samples
-LARGEST_RATIO_TERM = 2000  # 640/441 is the largest of usual rates; kernels grow by its square
 
 
 class UnreadableMediaError(Exception):
@@ -142,7 +139,7 @@ def sound_peak(path: Path) -> float:
 def resampled(waveform: Tensor, native_hz: int, sample_rate_hz: int) -> Tensor:
     """Sound at another rate, by torchaudio's windowed sinc with a Kaiser window.
 
-    ``FILTER_ZEROS`` zero crossings on either side, cut off at ``FILTER_ROLLOFF`` of the lower of
+    ``ZEROS`` zero crossings on either side, cut off at ``ROLLOFF`` of the lower of
     the two Nyquist frequencies. Beyond its ends the sound counts as silent. A ratio of rates that
     needs terms above ``LARGEST_RATIO_TERM`` is taken as the nearest one that does not; the pitch
     is then off by one part in 4,000 at most.
@@ -237,9 +234,7 @@ class _Rates(NamedTuple):
 
 @lru_cache(maxsize=32)
 def _rates(native_hz: int, sample_rate_hz: int) -> _Rates:
-    ratio = Fraction(min(native_hz, sample_rate_hz), max(native_hz, sample_rate_hz))
-    less, more = ratio.limit_denominator(LARGEST_RATIO_TERM).as_integer_ratio()
-    period, step = (more, less) if native_hz > sample_rate_hz else (less, more)
+    period, step = period_and_step(native_hz, sample_rate_hz)
     return _Rates(period, step, native_hz * step / period)
 
 
@@ -249,9 +244,9 @@ def _resampler(period: int, step: int) -> Resample:
         period,
         step,
         resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=FILTER_ZEROS,
-        rolloff=FILTER_ROLLOFF,
-        beta=FILTER_BETA,
+        lowpass_filter_width=ZEROS,
+        rolloff=ROLLOFF,
+        beta=BETA,
     )
 
 
@@ -276,7 +271,7 @@ def _span(sound: "_Sound", rates: _Rates, first: int, last: int) -> NDArray[np.f
         samples = sound.mono(first, last)
         return samples if sound.is_sized else samples.clip(-1, 1)
     period, step = rates.period, rates.step
-    margin = ceil(FILTER_ZEROS * max(1.0, period / step) / FILTER_ROLLOFF)
+    margin = ceil(ZEROS * max(1.0, period / step) / ROLLOFF)
     begin = max(0, (first // step) - ceil(margin / period))
     end = min(sound.frames, ceil(last / step) * period + margin + 1)
     native = torch.from_numpy(sound.mono(begin * period, end))

@@ -12,10 +12,23 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-ZEROS, ROLLOFF, BETA = 32, 0.94, 8.5  # those of datamodules/media.py, where they are argued for
-LARGEST_RATIO_TERM = 2000  # of media, too
+# Not from a paper; chosen by its response, 48 to 16 kHz: 7 kHz loses 0.04 dB, what lies beyond
+# 8.2 kHz folds back at -86 dB. The default of torchaudio (6 zeros, Hann): 1.8 dB and -8 dB.
+ZEROS, ROLLOFF, BETA = 32, 0.94, 8.5
+LARGEST_RATIO_TERM = 2000  # 640/441 is the largest of usual rates; kernels grow by its square
 STEP_AT_LEAST = 64  # results of one product; fewer make wide products of many rows
 PRODUCT_AT_MOST = 1 << 18  # multiplications: above it, OpenBLAS starts threads in every process
+
+
+def period_and_step(rate_hz: int, wanted_hz: int) -> tuple[int, int]:
+    """Native samples of a period, and samples of the result in it, with terms that stay small.
+
+    >>> period_and_step(44100, 16000), period_and_step(8000, 16000)
+    ((441, 160), (1, 2))
+    """
+    ratio = Fraction(min(rate_hz, wanted_hz), max(rate_hz, wanted_hz))
+    less, more = ratio.limit_denominator(LARGEST_RATIO_TERM).as_integer_ratio()
+    return (more, less) if rate_hz > wanted_hz else (less, more)
 
 
 def resampled(sound: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArray[np.float32]:
@@ -31,9 +44,7 @@ def resampled(sound: NDArray[np.float32], rate_hz: int, wanted_hz: int) -> NDArr
     Returns:
         ``(ceil(S * wanted_hz / rate_hz),)`` float32; the input where the rates are equal.
     """
-    ratio = Fraction(min(rate_hz, wanted_hz), max(rate_hz, wanted_hz))
-    less, more = ratio.limit_denominator(LARGEST_RATIO_TERM).as_integer_ratio()
-    period, step = (more, less) if rate_hz > wanted_hz else (less, more)
+    period, step = period_and_step(rate_hz, wanted_hz)
     if period == step:
         return sound
     length = -(-len(sound) * step // period)
