@@ -6,7 +6,7 @@ Precedence: defaults < recipe of (method, data) < preset < --config files < comm
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -86,6 +86,14 @@ class RunConfig:
     def tree(self) -> dict[str, Any]:
         """The values as a nested dict."""
         return nested(self.values)
+
+    def with_settings(self, settings: Mapping[str, object]) -> "RunConfig":
+        """The same with other values of ``data.*``, ``optim.*`` and ``trainer.*``, for a stage."""
+        groups: dict[str, Any] = {
+            name: replace(getattr(self, name), **changes)
+            for name, changes in nested(settings).items()
+        }
+        return replace(self, values={**self.values, **settings}, **groups)
 
 
 def compose(

@@ -44,8 +44,13 @@ class StageRunner:
         self.stage_hashes: list[str] = []
         self.seconds: dict[str, float] = {}
 
-    def fit(self, name: str, method: M) -> M:
-        """The method after its own training run; re-used when its configuration is unchanged."""
+    def fit(self, name: str, method: M, settings: Mapping[str, object] | None = None) -> M:
+        """The method after its own training run; re-used when its configuration is unchanged.
+
+        With ``settings`` it has a configuration and data of its own.
+        """
+        if settings is not None:
+            return self._apart(method, settings).fit(name, method)
         own = {item.name: getattr(method.config, item.name) for item in fields(type(method).Config)}
         shared = {
             key: value
@@ -57,6 +62,18 @@ class StageRunner:
         with locked(folder, wait=True):
             self.train(method, folder, title=name)
         return method.to(self.device())  # Lightning leaves it on the CPU
+
+    def _apart(self, method: Method, settings: Mapping[str, object]) -> "StageRunner":
+        """A runner under other settings, which tells what it does to this one."""
+        config = self.config.with_settings(settings)
+        data = type(self.data)(config.data, method.inputs, seed=config.seed)
+        data.setup("fit")
+        method.check(data)
+        lists = {name: split.sha256 for name, split in data.report.splits.items() if name != "test"}
+        runner = StageRunner(config, data, lists)
+        runner.notes, runner.seconds = self.notes, self.seconds
+        runner.stage_hashes = self.stage_hashes
+        return runner
 
     def device(self) -> torch.device:
         """Where this process trains."""

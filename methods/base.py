@@ -53,8 +53,13 @@ class MethodCard:
 class Stages(Protocol):
     """What the runner offers a method that needs more than one training run."""
 
-    def fit(self, name: str, method: M) -> M:
-        """The method after its own training run; re-used when its configuration is unchanged."""
+    def fit(self, name: str, method: M, settings: Overrides | None = None) -> M:
+        """The method after its own training run; re-used when its configuration is unchanged.
+
+        With ``settings``, dotted keys of ``data``, ``optim`` and ``trainer`` laid over those of the
+        run, the stage has data of its own, as ``method.inputs`` asks for them. Runs that agree in
+        all else then share it, whatever theirs are.
+        """
 
     def cached(self, name: str, key: Overrides, build: Callable[[Path], None]) -> Path:
         """The folder that ``build`` filled; re-used when key and former stages are unchanged."""
@@ -73,7 +78,7 @@ class Method(pl.LightningModule, ABC):
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
-    card: ClassVar[MethodCard]
+    card: MethodCard  # of the class; settings may change it
     recipe: ClassVar[Mapping[str, Overrides]] = {}
     presets: ClassVar[Mapping[str, Overrides]] = {}
     draw: Draw | None = None  # rows -> rows of further frames and sounds, for Batch.extra

@@ -51,7 +51,9 @@ class Untrained:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def fit(self, name: str, method: Method) -> Method:
+    def fit(
+        self, name: str, method: Method, settings: Mapping[str, object] | None = None
+    ) -> Method:
         return method
 
     def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:

@@ -219,3 +219,66 @@ def test_notes_are_kept_for_the_record(stages: Callable[[], StageRunner]) -> Non
     runner.note("k", 3)
 
     assert runner.notes == {"k": 3}
+
+
+class Trained(NamedTuple):
+    """What one training run of a stage was given."""
+
+    folder: Path
+    max_epochs: int
+    labelled: str | None
+    inputs: Inputs
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Trained]:
+    """Notes what every stage would train on, and trains nothing."""
+    seen = []
+
+    def train(self: StageRunner, method: LvsVanilla, folder: Path, *, title: str) -> None:
+        config = self.config
+        seen.append(
+            Trained(folder, config.trainer.max_epochs, config.data.labelled, self.data.inputs)
+        )
+
+    monkeypatch.setattr(StageRunner, "train", train)
+    return seen
+
+
+TINY = ("data.train_clips=6", "data.val_clips=2", "data.test_clips=2", "data.batch_size=2")
+OWN = {"trainer.max_epochs": 3, "data.labelled": None, "optim.lr": 0.5}
+
+
+def fit_apart(tmp_path: Path, *overrides: str, settings: dict[str, object] | None = None) -> None:
+    words = [*TINY, *overrides, f"logging.runs={tmp_path / 'runs'}"]
+    config = compose("lvs_vanilla", "synthetic", overrides=words)
+    data = Synthetic(config.data, Inputs(), seed=0)
+    stage = LvsVanilla(
+        ContrastiveConfig(backbone="small", image_size=48, segment_seconds=0.5),
+        OptimConfig(),
+        seed=0,
+    )
+    StageRunner(config, data, lists={"train": "a hash"}).fit("base", stage, settings or OWN)
+
+
+def test_a_stage_with_settings_of_its_own_has_its_own_data(
+    trained: list[Trained], tmp_path: Path
+) -> None:
+    fit_apart(tmp_path, "data.labelled=0.5", "trainer.max_epochs=9")
+
+    (seen,) = trained
+    assert seen[1:] == (3, None, Inputs(image_size=48, segment_seconds=0.5))
+
+
+def test_runs_that_differ_share_a_stage_with_settings_of_its_own(
+    trained: list[Trained], tmp_path: Path
+) -> None:
+    fit_apart(tmp_path, "data.labelled=0.5")
+    fit_apart(tmp_path, "data.labelled=0", "data.unlabelled=0.4", settings=OWN | {
+        "data.unlabelled": None})  # fmt: skip
+    fit_apart(tmp_path, "optim.lr=0.1", "trainer.max_epochs=9")
+    fit_apart(tmp_path, "data.generator_seed=1")
+
+    first, second, third, other_clips = (each.folder for each in trained)
+    assert first == second == third
+    assert other_clips != first
