@@ -13,6 +13,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.lvs:Lvs",
         "contrastive maps with the tri-map of hard negatives (Chen et al. 2021)",
     ),
+    "warmup": (
+        "methods.warmup:Warmup",
+        "small streams by InfoNCE, which other methods start from; of no paper",
+    ),
     "center": ("methods.floors:Center", "floor: a disc in the middle, cut by each rule"),
     "mean_box": ("methods.floors:MeanBox", "floor: the mean truth of the other folds"),
     "full": ("methods.floors:Full", "floor: every pixel"),

@@ -1,0 +1,129 @@
+"""The two streams of methods that may keep them frozen: frames to maps, sounds to vectors."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.clip import Clip
+from datamodules.features import FrozenExtractor, FrozenStream
+from methods.frontends import LogMel, NormalizedFrames
+from methods.two_stream import SHORTEST_SMALL, small_audio, small_visual
+from metrics.errors import BenchError
+
+SMALL_CHANNELS, SMALL_STRIDE = 128, 8
+
+
+class PerSegment(nn.Module):
+    """A network of single frames or sounds on each segment, ``(B, T, ...) -> (B, T, ...)``."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.network = nn.Sequential(*layers)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """What the network makes of every segment."""
+        each = values.flatten(0, 1)
+        if each.dim() == 4:  # frames
+            each = each.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.network(each)
+        return features.reshape(*values.shape[:2], *features.shape[1:])
+
+
+class Streams(nn.Module):
+    """Frames to ``(B, T, C, h, w)`` and sounds to ``(B, T, D)``, each trained or frozen.
+
+    A frozen stream is run in evaluation mode and without gradient, and its features may come with
+    the clip instead.
+    """
+
+    def __init__(
+        self,
+        visual: nn.Module,
+        audio: nn.Module,
+        *,
+        name: str,
+        frozen_visual: bool = False,
+        frozen_audio: bool = False,
+    ) -> None:
+        """Streams of the given networks.
+
+        Args:
+            visual: normalised frames ``(N, 3, H, W)`` to ``(N, C, h, w)``.
+            audio: waveforms ``(N, S)`` to ``(N, D)``.
+            name: of the backbones, for the identity of kept features.
+            frozen_visual: whether the visual stream is not trained.
+            frozen_audio: whether the sound stream is not trained.
+        """
+        super().__init__()
+        self.visual = PerSegment(NormalizedFrames(), visual)
+        self.audio = PerSegment(audio)
+        self.name, self.frozen_visual, self.frozen_audio = name, frozen_visual, frozen_audio
+        self.visual.requires_grad_(not frozen_visual)
+        self.audio.requires_grad_(not frozen_audio)
+
+    def extractor(self) -> FrozenExtractor | None:
+        """The frozen streams; None where both are trained."""
+        settings = {"backbone": self.name}
+        visual = FrozenStream(self.visual, settings) if self.frozen_visual else None
+        audio = FrozenStream(self.audio, settings) if self.frozen_audio else None
+        return None if visual is None and audio is None else FrozenExtractor(visual, audio)
+
+    def forward(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """``(B, T, C, h, w)`` and ``(B, T, D)`` of all segments."""
+        frozen = self.extractor() or FrozenExtractor()
+        visual, audio = frozen.features(clip)
+        return (
+            self.visual(clip.frames) if visual is None else visual,
+            self.audio(clip.waveform) if audio is None else audio,
+        )
+
+    def of_target(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """``(B, C, h, w)`` and ``(B, D)`` of each clip's target segment."""
+        visual, audio = self(clip)
+        rows = torch.arange(len(clip.target), device=clip.target.device)
+        return visual[rows, clip.target], audio[rows, clip.target]
+
+
+def small_streams(sample_rate_hz: int, segment_seconds: float, *, frozen: bool = False) -> Streams:
+    """Both streams for two CPU cores: ``(B, T, 128, H/8, W/8)`` and ``(B, T, 128)``.
+
+    Raises:
+        BenchError: a segment is too short for the sound stream.
+    """
+    if segment_seconds * sample_rate_hz < SHORTEST_SMALL:
+        raise BenchError(
+            f"method.segment_seconds={segment_seconds} is too short for method.backbone=small: it "
+            f"needs {SHORTEST_SMALL} samples"
+        )
+    audio = nn.Sequential(LogMel(sample_rate_hz), small_audio())
+    return Streams(small_visual(), audio, name="small", frozen_visual=frozen, frozen_audio=frozen)
+
+
+def load_streams(streams: Streams, path: str, setting: str) -> None:
+    """Loads the streams of a finished run of `warmup`.
+
+    Args:
+        streams: of :func:`small_streams`.
+        path: the run's ``training/weights.pt``, or its folder.
+        setting: the key that named it, for the error.
+
+    Raises:
+        BenchError: there is no such file, or it holds other networks.
+    """
+    place = Path(path).expanduser()
+    file = place / "training" / "weights.pt" if place.is_dir() else place
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        own = {
+            key.removeprefix("streams."): value
+            for key, value in state.items()
+            if key.startswith("streams.")
+        }
+        streams.load_state_dict(own)
+    except Exception as error:  # torch raises many types for one user mistake
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BenchError(
+            f"{setting}={path} holds no streams of a warmup run ({reason}); give the folder of a "
+            f"finished run of bench run --method warmup, or {setting}=warmup"
+        ) from error
