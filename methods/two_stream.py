@@ -1,9 +1,7 @@
 """The two streams of the LVS family: a frame to a map of vectors, a sound to one vector."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -12,9 +10,11 @@ from datamodules.clip import Clip
 from methods.base import MethodConfig
 from methods.frontends import LogMel, LogSpectrogram, NormalizedFrames
 from methods.global_norm import ZeroMean, with_global_statistics
+from methods.weights import Published, load_weights
 from metrics.errors import BenchError
 
 SHORTEST_SMALL = 2560  # samples; fewer give the small sound stream less than 4 frames
+RESNET18 = Published("ResNet-18", "the path of a torchvision or timm resnet18 state dict", hub=True)
 
 
 @dataclass
@@ -75,7 +75,7 @@ def resnet18_map(channels: int, *, pretrained: str | None = None) -> nn.Module:
     """
     net = torchvision.models.resnet18(weights=None)
     if pretrained is not None:
-        _load_vision(net, pretrained)
+        load_weights(net, pretrained, RESNET18, setting="method.pretrained")
     if channels != 3:
         net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -85,22 +85,6 @@ def resnet18_map(channels: int, *, pretrained: str | None = None) -> nn.Module:
     if channels == 3 and pretrained is None:
         stages.append(ZeroMean(512))
     return with_global_statistics(nn.Sequential(*stages))
-
-
-def _load_vision(net: nn.Module, pretrained: str) -> None:
-    try:
-        if Path(pretrained).exists():
-            state = torch.load(pretrained, map_location="cpu", weights_only=True)
-        else:
-            state = timm.create_model(pretrained, pretrained=True).state_dict()
-        net.load_state_dict(state)
-    except Exception as error:  # torch, timm and the hub raise many types for one user mistake
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BenchError(
-            f"method.pretrained={pretrained!r} is no file of ResNet-18 weights and no timm model "
-            f"that can be had here ({reason}); give the path of a torchvision or timm resnet18 "
-            "state dict, or method.pretrained=null to train from random weights"
-        ) from error
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:
