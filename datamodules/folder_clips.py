@@ -37,7 +37,13 @@ from datamodules.id_lists import (
     read_id_list,
 )
 from datamodules.layouts import Layout
-from datamodules.media import UnreadableMediaError, read_frame, read_windows, sound_seconds
+from datamodules.media import (
+    Media,
+    UnreadableMediaError,
+    read_frame,
+    read_windows,
+    sound_seconds,
+)
 from datamodules.shards import ShardFolder, Shards
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -245,12 +251,8 @@ class FolderClips(ClipData):
     def windows(self, sound_id: str, seconds: float | None) -> Tensor:
         """Sound around a time in it, or around its middle: ``(T, S)`` float32 in [-1, 1]."""
         path = _there(self._folder.sound(sound_id))
-        inputs, media = self.inputs, self._folder.media(path)
         try:
-            if seconds is None and inputs.num_segments > 1:
-                seconds = sound_seconds(media) / 2
-            centres = None if seconds is None else segment_centres(inputs, seconds)
-            return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
+            return still_windows(self._folder.media(path), self.inputs, seconds)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 
@@ -566,6 +568,27 @@ def segment_centres(inputs: Inputs, middle_seconds: float) -> list[float]:
     """
     first = middle_seconds - (inputs.num_segments - 1) * inputs.segment_seconds / 2
     return [first + each * inputs.segment_seconds for each in range(inputs.num_segments)]
+
+
+def still_windows(media: Media, inputs: Inputs, middle_seconds: float | None) -> Tensor:
+    """Sound of the T segments of a still frame, around a time in the sound or around its middle.
+
+    Args:
+        media: sound file.
+        inputs: T, rate and length of the windows.
+        middle_seconds: time of the frame; None for the middle of the sound.
+
+    Returns:
+        ``(T, S)`` float32 in [-1, 1]; see :func:`datamodules.media.read_windows` for windows that
+        leave the sound and for sounds that are shorter than one.
+
+    Raises:
+        UnreadableMediaError: the sound cannot be read.
+    """
+    if middle_seconds is None and inputs.num_segments > 1:
+        middle_seconds = sound_seconds(media) / 2
+    centres = None if middle_seconds is None else segment_centres(inputs, middle_seconds)
+    return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
 
 
 def late_failure(path: Path, error: UnreadableMediaError) -> BenchError:

@@ -71,6 +71,15 @@ def read_frame(path: Media, size: int) -> Tensor:
     return torch.from_numpy(planes)
 
 
+def read_picture(path: Media) -> Tensor:
+    """An image as :func:`read_frame` has it, at its own size: ``(3, H, W)`` uint8.
+
+    Raises:
+        UnreadableMediaError: the file is missing, empty, truncated or no still image.
+    """
+    return _decoded(path)
+
+
 def _squashed(pixels: Tensor, size: int) -> Tensor:
     """``(size, size, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
     batch = pixels.contiguous().unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W)

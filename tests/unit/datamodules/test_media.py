@@ -12,6 +12,7 @@ from datamodules.media import (
     UnreadableMediaError,
     frame_defect,
     read_frame,
+    read_picture,
     read_sound,
     read_windows,
     resampled,
@@ -52,6 +53,20 @@ def test_a_plain_image_of_any_coding_keeps_its_colour(
     error = frame.float().mean((1, 2)).numpy() - np.array(RED)
     assert frame.shape == (3, 16, 16)
     assert abs(error).max() < 4
+
+
+def test_a_picture_keeps_its_size_and_stands_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: the left column becomes the upper row
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[:, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+
+    picture = read_picture(tmp_path / "a.png")
+
+    assert picture.shape == (3, 32, 24)
+    assert (picture[:, 0] == 255).all()
+    assert (picture[:, 1:] == 0).all()
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "jpg"), ("L", "png"), ("I;16", "png")])
