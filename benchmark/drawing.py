@@ -1,19 +1,22 @@
 """Pictures of a run: what it was shown, what it answered, and what that was worth."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.textpath import TextToPath
 from numpy.typing import NDArray
 
 from benchmark.records import write_atomically
 from metrics.functional.rasterise import nearest
-from metrics.functional.resize import half_pixel_bilinear
 from metrics.truth import Truth
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -29,10 +32,17 @@ PICTURES = 3
 DPI = 128  # a power of two: pixels / DPI * DPI is exact
 POINTS_PER_INCH = 72
 
+LONG_SIDE = 320  # of a picture on a sheet of answers
+NARROWEST = 200  # room for a caption, however narrow the picture
+ANSWERS_ACROSS = 4  # pictures in a row of it, the frame itself among them
+ANSWER_HEADER = 112
+FONT = "DejaVu Sans"
+
 # Okabe and Ito's palette, told apart with any colour vision: https://jfly.uni-koeln.de/color/
 TRUTH_COLOUR = (86, 180, 233)
 PREDICTION_COLOUR = (230, 159, 0)
 HALO_COLOUR = (0, 0, 0)
+PEAK_COLOUR = (255, 255, 255)
 INK, PALE_INK = "#1b1b1f", "#6b6b76"
 
 
@@ -45,6 +55,16 @@ class SheetSample(NamedTuple):
     prediction: NDArray[np.bool_]  # (224, 224), the mask under the protocol
     title: str  # such as "cIoU 0.61"
     group: str  # samples of one group stand together, in the order given
+
+
+class AnswerPicture(NamedTuple):
+    """What is drawn of the answer to one sound."""
+
+    title: str  # such as the name of the sound's file
+    heatmap: NDArray[np.float32]  # (h, w), higher = source
+    confidence: float
+    peak: tuple[float, float]  # x and y in [0, 1]
+    boxes: NDArray[np.float32] | None = None  # (K, 4) xyxy in [0, 1], best first; absent are NaN
 
 
 def pick_samples(ciou: NDArray[np.float64], each: int = 4) -> dict[str, list[int]]:
@@ -92,6 +112,47 @@ def contact_sheet(path: Path, samples: Sequence[SheetSample], title: str) -> Non
     write_atomically(path, _png(_written(canvas, [*_header(title), *texts])))
 
 
+def answer_sheet(
+    path: Path, frame: Image, answers: Sequence[AnswerPicture], *, title: str, image_name: str
+) -> None:
+    """Writes a PNG with a frame and, beside it, the answer to each sound over that frame.
+
+    Equal answers give equal bytes.
+
+    Args:
+        path: of the PNG; written atomically.
+        frame: ``(H, W, 3)`` uint8 RGB, of any size; it keeps its shape.
+        answers: one for each sound, in order.
+        title: of the whole sheet, such as the run's id.
+        image_name: above the frame.
+
+    Raises:
+        ValueError: there are no answers.
+    """
+    if not answers:
+        raise ValueError("a sheet of answers needs at least one")
+    shown = _fitted(frame)
+    has_boxes = any(answer.boxes is not None for answer in answers)
+    tiles = [(shown, image_name, f"{frame.shape[1]} x {frame.shape[0]} px")]
+    tiles += [(answer_picture(shown, one), one.title, f"confidence {one.confidence:.3g}")
+              for one in answers]  # fmt: skip
+    canvas, texts = _tiled(tiles)
+    header = _answer_header(title, canvas.shape[1] - 2 * MARGIN, has_boxes=has_boxes)
+    write_atomically(path, _png(_written(canvas, [*header, *texts])))
+
+
+def answer_picture(frame: Image, answer: AnswerPicture) -> Image:
+    """The map over the grey frame, with its peak and the boxes, the best one drawn wider."""
+    height, width = frame.shape[:2]
+    picture = _heat_over(frame, answer.heatmap)
+    if answer.boxes is not None:
+        boxes = answer.boxes[~np.isnan(answer.boxes).any(1)]
+        cv2.polylines(picture, _rectangles(boxes[1:], width, height), True, PREDICTION_COLOUR)
+        picture = _outlined(picture, _rectangles(boxes[:1], width, height), PREDICTION_COLOUR)
+    x, y = answer.peak
+    return _ringed(picture, (int(x * width), int(y * height)))
+
+
 def truth_picture(sample: SheetSample) -> Image:
     """Frame with the ground truth's outline, ``(PANEL, PANEL, 3)``."""
     return _outlined(_panel(sample.frame), _truth_outlines(sample.truth), TRUTH_COLOUR)
@@ -99,11 +160,7 @@ def truth_picture(sample: SheetSample) -> Image:
 
 def heatmap_picture(sample: SheetSample) -> Image:
     """Map from its lowest value (dark) to its highest (bright) over the grey frame."""
-    heat = half_pixel_bilinear(np.asarray(sample.heatmap, dtype=np.float32), PANEL)
-    heat = (heat - heat.min()) / ((heat.max() - heat.min()) or np.float32(1))
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255  # (PANEL, PANEL, 3)
-    grey = _panel(sample.frame).mean(axis=2, keepdims=True)
-    return np.asarray(0.35 * grey + 0.65 * colours).astype(np.uint8)
+    return _heat_over(_panel(sample.frame), sample.heatmap)
 
 
 def prediction_picture(sample: SheetSample) -> Image:
@@ -114,18 +171,36 @@ def prediction_picture(sample: SheetSample) -> Image:
     return _outlined(shaded, _truth_outlines(sample.truth), TRUTH_COLOUR)
 
 
+def _heat_over(frame: Image, heatmap: NDArray[np.float32]) -> Image:
+    """The map in colours over the grey frame, ``(H, W, 3)`` as the frame."""
+    size = frame.shape[1], frame.shape[0]  # cells are areas, as in half_pixel_bilinear
+    heat = cv2.resize(np.ascontiguousarray(heatmap, np.float32), size)
+    heat = (heat - heat.min()) / ((heat.max() - heat.min()) or np.float32(1))
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255  # (H, W, 3)
+    grey = frame.mean(axis=2, keepdims=True)
+    return np.asarray(0.35 * grey + 0.65 * colours).astype(np.uint8)
+
+
 def _panel(frame: Image) -> Image:
-    enlarges = frame.shape[0] < PANEL
-    interpolation = cv2.INTER_CUBIC if enlarges else cv2.INTER_AREA
-    return np.asarray(cv2.resize(frame, (PANEL, PANEL), interpolation=interpolation), np.uint8)
+    return _resized(frame, PANEL, PANEL)
+
+
+def _resized(frame: Image, width: int, height: int) -> Image:
+    interpolation = cv2.INTER_CUBIC if frame.shape[0] < height else cv2.INTER_AREA
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=interpolation), np.uint8)
 
 
 def _truth_outlines(truth: Truth) -> list[NDArray[np.int32]]:
     """Polygons on the panel: of the mask where there is one, else of every box with an area."""
     if truth.mask is not None:
         return _contours(nearest(truth.mask, PANEL))
-    boxes = np.concatenate([np.empty((0, 4)), *truth.boxes])
-    corners = np.rint(np.clip(boxes, 0, 1) * (PANEL - 1)).astype(np.int32)
+    return _rectangles(np.concatenate([np.empty((0, 4)), *truth.boxes]), PANEL, PANEL)
+
+
+def _rectangles(boxes: NDArray[Any], width: int, height: int) -> list[NDArray[np.int32]]:
+    """Polygons of the boxes with an area, on a picture of that size."""
+    extent = np.array([width, height, width, height]) - 1
+    corners = np.rint(np.clip(boxes, 0, 1) * extent).astype(np.int32)
     return [
         np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.int32)
         for left, top, right, bottom in corners
@@ -146,6 +221,20 @@ def _outlined(
     cv2.polylines(drawn, outlines, True, HALO_COLOUR, thickness=5)
     cv2.polylines(drawn, outlines, True, colour, thickness=2)
     return drawn
+
+
+def _ringed(picture: Image, middle: tuple[int, int]) -> Image:
+    drawn = picture.copy()
+    cv2.circle(drawn, middle, 8, HALO_COLOUR, thickness=5, lineType=cv2.LINE_AA)
+    cv2.circle(drawn, middle, 8, PEAK_COLOUR, thickness=2, lineType=cv2.LINE_AA)
+    return drawn
+
+
+def _fitted(frame: Image) -> Image:
+    """The frame with ``LONG_SIDE`` as its longer side."""
+    height, width = frame.shape[:2]
+    scale = LONG_SIDE / max(height, width)
+    return _resized(frame, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 class _Text(NamedTuple):
@@ -196,6 +285,59 @@ def _caption(sample: SheetSample, left: int, top: int) -> list[_Text]:
     ]
 
 
+def _tiled(tiles: Sequence[tuple[Image, str, str]]) -> tuple[Image, list[_Text]]:
+    """Pictures of one size in rows on paper, and the two lines that go above each."""
+    height, width = tiles[0][0].shape[:2]
+    room = max(width, NARROWEST)
+    rows = -(-len(tiles) // ANSWERS_ACROSS)
+    across = -(-len(tiles) // rows)  # rows of about one length
+    row_height = CAPTION + height + MARGIN // 2
+    paper = ANSWER_HEADER + rows * row_height + MARGIN // 2
+    canvas = np.full((paper, MARGIN + across * (room + MARGIN), 3), 255, dtype=np.uint8)
+    texts = []
+    for place, (picture, name, note) in enumerate(tiles):
+        left = MARGIN + place % across * (room + MARGIN)
+        top = ANSWER_HEADER + place // across * row_height
+        canvas[top + CAPTION : top + CAPTION + height, left : left + width] = picture
+        texts.append(_shortened(_Text(left, top + 18, name, 15, weight="bold"), room))
+        texts.append(_Text(left, top + 36, note, 13, PALE_INK))
+    return canvas, texts
+
+
+def _answer_header(title: str, room: int, *, has_boxes: bool) -> list[_Text]:
+    box = "#{:02x}{:02x}{:02x}".format(*PREDICTION_COLOUR)
+    texts = [
+        _shortened(_Text(MARGIN, 40, title, 21, weight="bold"), room),
+        _Text(MARGIN, 67, "map: dark low to bright high, each on its own scale", 14, PALE_INK),
+        _Text(MARGIN, 90, "○", 18),
+        _Text(MARGIN + 20, 90, "highest cell", 14),
+    ]
+    if has_boxes:
+        texts += [_Text(MARGIN + 124, 90, "■", 18, box), _Text(MARGIN + 146, 90, "box", 14)]
+    return texts
+
+
+def _shortened(text: _Text, room: int) -> _Text:
+    """The text with as much of its middle left out as must be for it to be that wide."""
+    font = FontProperties(family=FONT, weight=text.weight, size=text.height)
+    known = get_font(findfont(font))
+    words = "".join(
+        letter if letter.isprintable() and known.get_char_index(ord(letter)) else "�"
+        for letter in text.words
+    )
+
+    def shown(kept: int) -> str:
+        if kept == len(words):
+            return words
+        return f"{words[: kept - kept // 2]}…{words[len(words) - kept // 2 :]}"
+
+    def width(kept: int) -> int:
+        return ceil(TextToPath().get_text_width_height_descent(shown(kept), font, False)[0])
+
+    kept = bisect_right(range(1, len(words) + 1), room, key=width)
+    return text._replace(words=shown(kept))
+
+
 def _header(title: str) -> list[_Text]:
     truth, prediction = (
         "#{:02x}{:02x}{:02x}".format(*colour) for colour in (TRUTH_COLOUR, PREDICTION_COLOUR)
@@ -218,7 +360,7 @@ def _written(canvas: Image, texts: Sequence[_Text]) -> Image:
     for text in texts:
         figure.text(text.left / width, 1 - text.baseline / height, text.words, color=text.colour,
                     fontsize=text.height * POINTS_PER_INCH / DPI, fontweight=text.weight,
-                    family="DejaVu Sans", parse_math=False)  # fmt: skip
+                    family=FONT, parse_math=False)  # fmt: skip
     agg = FigureCanvasAgg(figure)
     agg.draw()  # type: ignore[no-untyped-call]
     words = np.asarray(agg.buffer_rgba(), dtype=np.uint8)[..., :3]  # type: ignore[no-untyped-call]

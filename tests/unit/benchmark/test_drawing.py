@@ -1,14 +1,22 @@
+import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from benchmark.drawing import (
+    LONG_SIDE,
+    MARGIN,
     PANEL,
+    PEAK_COLOUR,
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
+    AnswerPicture,
     SheetSample,
+    answer_picture,
+    answer_sheet,
     contact_sheet,
     heatmap_picture,
     pick_samples,
@@ -170,3 +178,83 @@ def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
 def test_a_sheet_without_samples_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs at least one sample"):
         contact_sheet(tmp_path / "sheet.png", [], "a run")
+
+
+def answer(**changes: Any) -> AnswerPicture:
+    heatmap = np.zeros((4, 8), dtype=np.float32)
+    heatmap[1, 6] = 1
+    return AnswerPicture("x.wav", heatmap, 0.5, (6.5 / 8, 1.5 / 4))._replace(**changes)
+
+
+def grey(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 128, dtype=np.uint8)
+
+
+def test_an_answer_rings_its_peak_on_a_frame_of_any_shape() -> None:
+    ringed = is_colour(answer_picture(grey(100, 200), answer()), PEAK_COLOUR)
+
+    rows, columns = np.nonzero(ringed)
+    assert (1.5 / 4 * 100, 6.5 / 8 * 200) == pytest.approx((rows.mean(), columns.mean()), abs=1)
+
+
+def test_an_answer_is_brightest_where_its_map_is_highest() -> None:
+    light = answer_picture(grey(100, 200), answer(peak=(0.0, 0.99))).sum(axis=2, dtype=int)
+    light[80:, :20] = 0  # the ring, away from the peak
+
+    row, column = np.unravel_index(light.argmax(), light.shape)
+    assert (1, 6) == (int(row * 4 / 100), int(column * 8 / 200))
+
+
+def test_the_best_box_is_drawn_wider_than_the_others() -> None:
+    boxes = np.array([[0.1, 0.1, 0.4, 0.9], [0.6, 0.1, 0.9, 0.9], [np.nan] * 4], np.float32)
+
+    drawn = is_colour(answer_picture(grey(100, 200), answer(boxes=boxes)), PREDICTION_COLOUR)
+
+    across = drawn[70]  # two upright edges of either box
+    assert across[:100].sum() > across[100:].sum() == 2
+    assert across[round(0.6 * 199)]
+
+
+def test_a_sheet_of_answers_shows_the_frame_and_every_answer_in_rows_of_one_length(
+    tmp_path: Path,
+) -> None:
+    frame = np.random.default_rng(0).integers(256, size=(160, 320, 3), dtype=np.uint8)
+
+    answer_sheet(tmp_path / "sheet.png", frame, [answer()] * 5, title="a run", image_name="a.jpg")
+
+    # 112 px of header, rows of three 320 x 160 px pictures with 46 px of caption and 14 px below,
+    # 14 px at the end; 28 px of margin and between pictures
+    sheet = read_png(tmp_path / "sheet.png")
+    assert (112 + 2 * (46 + 160 + 14) + 14, 28 + 3 * (320 + 28), 3) == sheet.shape
+    np.testing.assert_array_equal(frame, sheet[158:318, 28:348])
+    for top, left in ((158, 376), (158, 724), (378, 28), (378, 376), (378, 724)):
+        np.testing.assert_array_equal(
+            answer_picture(frame, answer()), sheet[top : top + 160, left : left + 320]
+        )
+
+
+def test_equal_answers_give_equal_bytes_whatever_the_names(tmp_path: Path) -> None:
+    names = {"title": "강아지 \udcff\n$x^", "image_name": "long " * 40 + ".jpg"}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("one.png", "two.png"):
+            answer_sheet(tmp_path / name, grey(300, 20), [answer()], **names)
+
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_long_name_keeps_to_the_width_of_its_picture(tmp_path: Path) -> None:
+    for name in ("short", "long " * 40):
+        answer_sheet(tmp_path / f"{name[:5]}.png", grey(100, 200), [answer()], title="a run",
+                     image_name=name)  # fmt: skip
+
+    long = read_png(tmp_path / "long .png")
+    gap = slice(MARGIN + LONG_SIDE + 1, 2 * MARGIN + LONG_SIDE)  # between the two captions
+    assert (long[112:158, gap] == 255).all()
+    assert (long[112:158, : gap.start] < 128).any()
+
+
+def test_a_sheet_without_answers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs at least one"):
+        answer_sheet(tmp_path / "sheet.png", grey(2, 2), [], title="a run", image_name="a.jpg")
