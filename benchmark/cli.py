@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_score(verbs)
     _add_compare(verbs)
+    _add_predict(verbs)
     _add_table(verbs)
     _add_protocols(verbs)
     _add_speed(verbs)
@@ -376,6 +377,45 @@ def _compare(options: argparse.Namespace) -> int:
         print(json.dumps(found.to_dict()))
     else:
         _print(comparison_table(found))
+    return DONE
+
+
+def _add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "draw where a trained run sees the source of each of your sounds in your picture"
+    parser = _verb(verbs, "predict", _predict, summary, takes_settings=True)
+    parser.epilog = """Settings are those of the run; give method.key=value where a file of weights
+    that the run started from has moved, such as method.pretrained=FILE."""
+    add = parser.add_argument
+    add("--run", required=True, type=Path, metavar="R", help="folder of a finished run")
+    add("--image", required=True, type=Path, metavar="F", help="JPEG or PNG")
+    add("--sound", required=True, action="append", type=Path, metavar="F",
+        help="WAV, FLAC, Ogg or MP3; may be given several times")  # fmt: skip
+    add("--at", type=float, metavar="SECONDS", help="time in every sound; its middle if not given")
+    add("--out", type=Path, metavar="F.png", help="R/predict-<image>.png if not given")
+    add("--npz", type=Path, metavar="F.npz", help="write the maps, as bench score reads them")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from benchmark.predict import check_outputs, draw, load_trained, predict, write_maps
+
+    _quiet_lightning()
+    out = options.out or options.run / f"predict-{options.image.stem}.png"
+    trained = load_trained(options.run, options.overrides)
+    check_outputs(out, options.npz, [options.image, *options.sound])
+    found = predict(trained.method, options.image, options.sound, at_seconds=options.at)
+    draw(out, found, trained.record.id)
+    if options.npz is not None:
+        write_maps(options.npz, found)
+    if options.json:
+        print(json.dumps({"run": trained.record.id, **found.to_dict(), "picture": str(out)}))
+        return DONE
+    for answer in found.answers:
+        x, y = answer.peak
+        print(f"{answer.id}: confidence {answer.confidence:.3g}, peak at x {x:.2f}, y {y:.2f}")
+    print(f"Picture: {out}")
+    if options.npz is not None:
+        print(f"Maps:    {options.npz}")
     return DONE
 
 

@@ -3,23 +3,27 @@
 Precedence: defaults < recipe of (method, data) < preset < --config files < command line.
 """
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat, nested
 from datamodules.base import ClipData, DataConfig
 from methods.base import Method, MethodConfig, OptimConfig
 from metrics.errors import BenchError, did_you_mean
 
+log = logging.getLogger(__name__)
+BUILT_OF = ("seed", "method.", "optim.")  # starts of the keys that a method is built of
 OVERRIDE = re.compile(r"^[A-Za-z_][\w.]*=")
 DEFAULT_PRESETS = {"synthetic": "small"}
 DRY_RUN_CLIPS = 32
@@ -169,6 +173,63 @@ def compose(
         raise BenchError(f"seed must be at most {LARGEST_SEED}, got {schema.seed}")
     OmegaConf.set_readonly(schema, True)
     return _run_config(schema, method_name, data_name, chosen, kinds, layers, overrides)
+
+
+class MethodSettings(NamedTuple):
+    """What a method is built of."""
+
+    method: MethodConfig
+    optim: OptimConfig
+    seed: int
+
+
+def recorded_settings(
+    method: type[Method], record: Record, source: Path, overrides: Sequence[str] = ()
+) -> MethodSettings:
+    """The settings that a run built its method of, whatever its data set.
+
+    A setting that is younger than the record has its default, and is named in a warning.
+
+    Args:
+        method: class of the method.
+        record: of the run.
+        source: file of the record, for messages.
+        overrides: ``method.key=value`` of the command line, taken last.
+
+    Raises:
+        BenchError: a setting is not known any more, or has a value of another type.
+    """
+    every_kind = {"seed": int, **_kinds(method, ClipData)}  # type: ignore[type-abstract]
+    kinds = {key: kind for key, kind in every_kind.items() if key.startswith(BUILT_OF)}
+    recorded = {key: value for key, value in flat(record.config) if key.startswith(BUILT_OF)}
+    _check_age(record, source, recorded, kinds)
+    given = split_overrides(overrides)
+    for key in given:
+        if not key.startswith("method."):
+            raise BenchError(f"{key}: the settings that a trained run still takes are method.*")
+    schema = OmegaConf.create({"seed": 0, "method": OmegaConf.structured(method.Config),
+                               "optim": OmegaConf.structured(OptimConfig)})  # fmt: skip
+    names = f"--method {record.method} --data {record.data}"
+    for layer, settings in ((str(source), recorded), ("command line", given)):
+        for key, value in settings.items():
+            _set(schema, kinds, key, value, layer, names)
+    trees: dict[str, Any] = {
+        name: OmegaConf.to_object(schema[name]) for name in ("method", "optim")
+    }
+    return MethodSettings(seed=schema.seed, **trees)
+
+
+def _check_age(record: Record, source: Path, recorded: Iterable[str], known: Iterable[str]) -> None:
+    """Raises BenchError where a recorded setting is gone; warns where the record lacks one."""
+    gone = sorted({*recorded} - {*known})
+    if gone:
+        raise BenchError(
+            f"{source} has the setting {gone[0]}, which {record.method} does not have in this "
+            "version; use the version of avloc-bench that wrote it, or run it again"
+        )
+    younger = sorted({*known} - {*recorded})
+    if younger:
+        log.warning("%s is older than %s; the defaults are taken", source, ", ".join(younger))
 
 
 def _run_config(

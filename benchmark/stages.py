@@ -266,8 +266,13 @@ def is_first_rank() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def load_weights(method: Method, path: Path) -> None:
+def load_weights(method: Method, path: Path, *, remedy: str | None = None) -> None:
     """Loads a finished stage's weights.
+
+    Args:
+        method: gets them.
+        path: of the file.
+        remedy: what the user may do where that fails; to delete the stage if not given.
 
     Raises:
         BenchError: the file is missing, corrupt or of another network.
@@ -276,4 +281,5 @@ def load_weights(method: Method, path: Path) -> None:
         method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many types for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise BenchError(f"{path} cannot be loaded ({reason}); delete {path.parent}") from error
+        advice = remedy or f"delete {path.parent}"
+        raise BenchError(f"{path} cannot be loaded ({reason}); {advice}") from error

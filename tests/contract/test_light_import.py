@@ -32,6 +32,7 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
         ("--help",),
         ("run", "--help"),
         ("prepare", "--help"),
+        ("predict", "--help"),
         ("--version",),
     ],
     ids=" ".join,

@@ -4,11 +4,14 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -123,7 +126,9 @@ def test_runs_are_scored_again_and_compared(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    again, compare = [line for line in BENCH if "runs/<folder>" in line and "add" not in line]
+    again, compare = [
+        line for line in BENCH if "runs/<folder>" in line and line.startswith(("score", "compare"))
+    ]
     for seed in ("0", "1"):
         words = ("run", "--method", "lvs_vanilla", "--data", "synthetic", "--seed", seed)
         assert 0 == bench(*words, "--dry-run", *TINY).code
@@ -132,6 +137,27 @@ def test_runs_are_scored_again_and_compared(
 
     for line in (again, compare):
         assert 0 == bench(*(names.get(word, word) for word in shlex.split(line))).code
+
+
+@pytest.mark.parametrize("line", [line for line in BENCH if line.startswith("predict")])
+def test_pictures_and_sounds_of_one_s_own_are_answered(
+    line: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    words = ("run", "--method", "lvs_vanilla", "--data", "synthetic", "--dry-run", *TINY)
+    assert 0 == bench(*words).code
+    (folder,) = (tmp_path / "runs").iterdir()
+    words = shlex.split(line.replace("runs/<folder>", f"runs/{folder.name}"))
+    rng = np.random.default_rng(0)
+    for option, name in pairwise(words):
+        if option == "--image":
+            Image.fromarray(rng.integers(256, size=(48, 64, 3), dtype=np.uint8)).save(name)
+        elif option == "--sound":
+            soundfile.write(name, rng.normal(size=16000) / 8, 16000)
+
+    done = bench(*words)
+
+    assert (0, True) == (done.code, "Picture: " in done.out)
 
 
 def test_the_rows_of_an_experiment_that_have_records_are_not_run_again(

@@ -1,0 +1,311 @@
+"""Where in a picture of the user's own a trained run sees the source of each of several sounds."""
+
+import zipfile
+from collections.abc import Sequence
+from os import W_OK, access
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.config import recorded_settings
+from benchmark.drawing import AnswerPicture, answer_sheet
+from benchmark.predictions import OWN, SWAPPED, write_predictions
+from benchmark.records import Record, read_record
+from benchmark.registry import DISTRIBUTION, METHOD_REGISTRY
+from benchmark.stages import WEIGHTS, load_weights
+from datamodules.clip import Clip, Inputs, Localization
+from datamodules.folder_clips import still_windows
+from datamodules.media import UnreadableMediaError, read_frame, read_picture, sound_seconds
+from methods.base import Method
+from metrics.errors import BenchError
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+FILES_OF_A_RUN = (OWN, SWAPPED, "samples.png")
+
+
+class Trained(NamedTuple):
+    """A method with the weights of a finished run."""
+
+    folder: Path
+    record: Record
+    method: Method
+
+
+class Point(NamedTuple):
+    """A place in the frame, as fractions of its width and its height."""
+
+    x: float
+    y: float
+
+
+class Answer(NamedTuple):
+    """What a method answered to one sound."""
+
+    id: str  # name of the file, made unique
+    file: Path
+    heatmap: NDArray[np.float32]  # (h, w), higher = source
+    confidence: float
+    peak: Point  # centre of the first of the highest cells, in row order
+    boxes: NDArray[np.float32] | None = None  # (K, 4) xyxy in [0, 1], best first; absent are NaN
+    box_scores: NDArray[np.float32] | None = None  # (K,)
+    segment_logits: NDArray[np.float32] | None = None  # (T, C)
+
+
+class Prediction(NamedTuple):
+    """The answers to several sounds beside one picture."""
+
+    image: Path
+    answers: tuple[Answer, ...]  # in the order of the sounds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; boxes only where the method answers boxes."""
+        return {"image": str(self.image), "sounds": [_plain(answer) for answer in self.answers]}
+
+
+def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
+    """The method of a finished run, built as the run had it, with its weights, on the CPU.
+
+    No data set is needed. What the run started from, such as ``method.pretrained``, is.
+
+    Args:
+        folder: of the run.
+        overrides: ``method.key=value``, for files that lie elsewhere now.
+
+    Raises:
+        BenchError: the run is not finished, is of a floor or of another version, its method asks
+            for proposals, or its weights cannot be loaded; one line names the file.
+    """
+    if not folder.is_dir():
+        raise BenchError(f"{folder} is no folder; give --run the folder of a finished run")
+    source = folder / "record.json"
+    record = read_record(source)
+    method = _built(record, source, overrides)
+    weights = folder / "training" / WEIGHTS
+    if not weights.is_file():
+        raise BenchError(f"{weights} does not exist; give --run a folder that has the weights")
+    load_weights(method, weights, remedy="give the settings of the run, or run it again (--fresh)")
+    return Trained(folder, record, method.eval())
+
+
+def _built(record: Record, source: Path, overrides: Sequence[str]) -> Method:
+    """The method with the settings of a record, its weights still random."""
+    if record.card.floor:
+        raise BenchError(
+            f"{source.parent} is a run of {record.method}, a floor, which knows truth and hears "
+            "nothing; give --run a run of a trained method"
+        )
+    package = record.distribution
+    if record.method not in METHOD_REGISTRY.names() and package.name != DISTRIBUTION:
+        raise BenchError(
+            f"{source.parent} is a run of {record.method!r} of the package {package.name} "
+            f"{package.version}, which is not installed; install it"
+        )
+    method_class: type[Method] = METHOD_REGISTRY.load(record.method, Method)  # type: ignore[type-abstract]
+    settings = recorded_settings(method_class, record, source, overrides)
+    method = method_class(settings.method, settings.optim, seed=settings.seed)
+    if method.inputs.proposals:
+        raise BenchError(
+            f"{record.method} asks for proposals, which bench predict cannot make; give --run a "
+            "run of another method"
+        )
+    return method
+
+
+def predict(
+    method: Method, image: Path, sounds: Sequence[Path], *, at_seconds: float | None = None
+) -> Prediction:
+    """The maps of several sounds on one picture.
+
+    The picture is squashed to the method's square and stands still in all its T segments. The T
+    windows of a sound lie side by side around ``at_seconds`` or around the middle, as those of a
+    data set do; segment T // 2 is localised. Each sound is answered alone, so its answer does not
+    depend on the others.
+
+    Args:
+        method: trained, on the CPU, in evaluation mode.
+        image: JPEG or PNG file.
+        sounds: WAV, FLAC, Ogg or MP3 files.
+        at_seconds: time in every sound.
+
+    Raises:
+        BenchError: a file cannot be read, the time lies outside a sound, or the method answers
+            values that are not finite; one line names the file.
+    """
+    frames = _frames(image, method.inputs)
+    ids = unique_names(sounds)
+    answers = []
+    for row, (sound_id, sound) in enumerate(zip(ids, sounds, strict=True)):
+        waveform = _waveform(sound, method.inputs, at_seconds)
+        target = torch.tensor([method.inputs.num_segments // 2])
+        with torch.no_grad():
+            found = method.localize(Clip(torch.tensor([row]), frames, waveform[None], target))
+        answers.append(_answer(sound_id, sound, found))
+    return Prediction(image, tuple(answers))
+
+
+def _frames(image: Path, inputs: Inputs) -> Tensor:
+    """The picture in every segment, ``(1, T, 3, H, W)`` uint8."""
+    try:
+        frame = read_frame(image, inputs.image_size)
+    except UnreadableMediaError as error:
+        raise BenchError(f"--image {image} cannot be read: {error}; give a JPEG or PNG") from error
+    return frame.expand(1, inputs.num_segments, *frame.shape)
+
+
+def _waveform(sound: Path, inputs: Inputs, at_seconds: float | None) -> Tensor:
+    """The windows of a sound, ``(T, S)`` float32."""
+    try:
+        if at_seconds is not None:
+            seconds = sound_seconds(sound)
+            if not 0 <= at_seconds <= seconds:
+                raise BenchError(f"--at {at_seconds:g} lies outside {sound}, of {seconds:.2f} s")
+        return still_windows(sound, inputs, at_seconds)
+    except UnreadableMediaError as error:
+        raise BenchError(
+            f"--sound {sound} cannot be read: {error}; give a WAV, FLAC, Ogg or MP3 file"
+        ) from error
+
+
+def _answer(sound_id: str, sound: Path, found: Localization) -> Answer:
+    heatmap = found.heatmap[0].float().numpy()
+    confidence = float(found.confidence[0])
+    if not (np.isfinite(heatmap).all() and np.isfinite(confidence)):
+        raise BenchError(
+            f"the run answers values that are not finite to {sound}; its training went astray, "
+            "give --run another run"
+        )
+    height, width = heatmap.shape
+    row, column = divmod(int(heatmap.argmax()), width)
+    return Answer(
+        sound_id,
+        sound,
+        heatmap,
+        confidence,
+        Point((column + 0.5) / width, (row + 0.5) / height),
+        boxes=_first(found.boxes),
+        box_scores=_first(found.box_scores),
+        segment_logits=_first(found.segment_logits),
+    )
+
+
+def _first(values: Tensor | None) -> NDArray[np.float32] | None:
+    return None if values is None else values[0].float().numpy()
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    height, width = answer.heatmap.shape
+    plain: dict[str, Any] = {
+        "id": answer.id,
+        "file": str(answer.file),
+        "confidence": answer.confidence,
+        "peak": list(answer.peak),
+        "map_size": {"height": height, "width": width},
+    }
+    if answer.boxes is not None:
+        shown = ~np.isnan(answer.boxes).any(1)
+        plain["boxes"] = answer.boxes[shown].tolist()
+        if answer.box_scores is not None:
+            plain["box_scores"] = answer.box_scores[shown].tolist()
+    return plain
+
+
+def unique_names(files: Sequence[Path]) -> list[str]:
+    """Names of files, each once: a further one of a name gets a number.
+
+    >>> unique_names([Path("a/x.wav"), Path("b/x.wav"), Path("y.wav")])
+    ['x.wav', 'x-2.wav', 'y.wav']
+    """
+    names: list[str] = []
+    for file in files:
+        name, number = file.name, 1
+        while name in names:
+            number += 1
+            name = f"{file.stem}-{number}{file.suffix}"
+        names.append(name)
+    return names
+
+
+def draw(path: Path, prediction: Prediction, title: str) -> None:
+    """Writes a PNG: the picture, and beside it the map of each sound over it.
+
+    Args:
+        path: of the PNG; written atomically.
+        prediction: of :func:`predict`.
+        title: of the sheet, such as the run's id.
+    """
+    picture = read_picture(prediction.image).permute(1, 2, 0).contiguous().numpy()
+    answers = [
+        AnswerPicture(one.id, one.heatmap, one.confidence, one.peak, one.boxes)
+        for one in prediction.answers
+    ]
+    answer_sheet(path, picture, answers, title=title, image_name=prediction.image.name)
+
+
+def write_maps(path: Path, prediction: Prediction) -> None:
+    """Writes the answers as a file of predictions, a row per sound.
+
+    The ids are the names of the sound files; see ``benchmark.predictions``.
+    """
+    answers = prediction.answers
+    write_predictions(
+        path,
+        [answer.id for answer in answers],
+        [answer.heatmap for answer in answers],
+        confidence=np.array([answer.confidence for answer in answers], np.float32),
+        boxes=_rows([answer.boxes for answer in answers]),
+        box_scores=_rows([answer.box_scores for answer in answers]),
+        segment_logits=_rows([answer.segment_logits for answer in answers]),
+    )
+
+
+def _rows(values: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    there = [value for value in values if value is not None]
+    return np.stack(there) if there else None
+
+
+def check_outputs(picture: Path, maps: Path | None, inputs: Sequence[Path]) -> None:
+    """Nothing, or an error before any work is done where a file should not be written.
+
+    Args:
+        picture: path of ``--out``; an older picture there is replaced.
+        maps: path of ``--npz``; an older archive there is replaced.
+        inputs: files that are read.
+
+    Raises:
+        BenchError: the name has another ending, the folder is absent or read-only, or what is
+            there is an input, a result of a run or another kind of file.
+    """
+    _check_output(picture, "--out", ".png", inputs)
+    if maps is not None:
+        _check_output(maps, "--npz", ".npz", inputs)
+
+
+def _check_output(path: Path, option: str, ending: str, inputs: Sequence[Path]) -> None:
+    def refuse(reason: str) -> BenchError:
+        return BenchError(f"{path} is not written ({reason}); give {option} another FILE{ending}")
+
+    if path.suffix.lower() != ending:
+        raise refuse(f"its name does not end in {ending}")
+    if not path.parent.is_dir():
+        raise refuse(f"{path.parent} is no folder")
+    if not access(path.parent, W_OK):
+        raise refuse(f"{path.parent} may not be written to")
+    if not path.exists():
+        return
+    if path.name in FILES_OF_A_RUN and (path.parent / "record.json").exists():
+        raise refuse("it is a result of the run")
+    if any(given.exists() and path.samefile(given) for given in inputs):
+        raise refuse("it is read")
+    if not (path.is_file() and _is_of_kind(path, ending)):
+        raise refuse("it is there and is another kind of file")
+
+
+def _is_of_kind(path: Path, ending: str) -> bool:
+    if ending == ".npz":
+        return zipfile.is_zipfile(path)
+    with path.open("rb") as stream:
+        return stream.read(len(PNG_START)) == PNG_START

@@ -1,0 +1,191 @@
+"""`bench predict` gives a user's own files what the run's data set gave their like."""
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.predictions import read_predictions
+from benchmark.registry import METHOD_REGISTRY
+from datamodules.sample_data import write_sample
+from datamodules.sampling import swapped_sounds
+from methods.base import Method
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "predict.md").read_text(encoding="utf-8")
+SMALL = ("--preset", "small", "method.image_size=32", "data.batch_size=4")
+SAME: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
+METHOD_CLASS: type = Method
+TRAINED = [
+    name for name in METHOD_REGISTRY.names()
+    if not METHOD_REGISTRY.load(name, METHOD_CLASS).card.floor
+]  # fmt: skip
+Bench = Callable[..., Any]
+Finished = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature") / "vggss"
+    write_sample("vggss", folder, clips=24)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(bench: Bench, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """``finished(method)``: folder of a finished run on the miniature, made once."""
+    runs = tmp_path_factory.mktemp("runs")
+
+    def folder(method: str) -> Path:
+        made = sorted(runs.glob(f"*-{method}-vggss-*"))
+        if made:
+            return made[0]
+        words = ("run", "--method", method, "--data", "vggss", "--dry-run", f"data.root={root}")
+        done = bench(*words, *(SMALL if method in TRAINED else ()), f"logging.runs={runs}")
+        assert done.code == 0, done.err
+        (made_now,) = runs.glob(f"*-{method}-vggss-*")
+        return made_now
+
+    return folder
+
+
+def asked(run: Path, root: Path, frame: str, *sounds: str) -> tuple[object, ...]:
+    files = [word for sound in sounds for word in ("--sound", root / "audio" / f"{sound}.wav")]
+    return ("predict", "--run", run, "--image", root / "frames" / f"{frame}.jpg", *files)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_maps_are_those_of_the_run_for_its_own_and_for_swapped_sounds(
+    method: str, bench: Bench, finished: Finished, root: Path, tmp_path: Path
+) -> None:
+    run = finished(method)
+    own = read_predictions(run / "predictions.npz")
+    swapped = read_predictions(run / "predictions_swap.npz")
+    categories = {e["file"]: e["class"] for e in json.loads((root / "vggss.json").read_text())}
+    sound_of = swapped_sounds(own.ids, [categories[each] for each in own.ids], 0)
+
+    for row in (0, 3):
+        frame, other = own.ids[row], own.ids[sound_of[row]]
+        words = asked(run, root, frame, frame, other)
+        done = bench(*words, "--npz", tmp_path / "maps.npz", "--out", tmp_path / "maps.png")
+
+        assert done.code == 0, done.err
+        found = read_predictions(tmp_path / "maps.npz")
+        assert (f"{frame}.wav", f"{other}.wav") == found.ids
+        for answer, expected in ((0, own), (1, swapped)):
+            for name in ("heatmap", "confidence"):
+                known, answered = getattr(expected, name)[row], getattr(found, name)[answer]
+                np.testing.assert_allclose(answered, known, **SAME)
+        assert found.heatmap is not None
+        assert not np.allclose(*found.heatmap, **SAME)
+
+
+def test_a_run_is_asked_after_its_data_set_is_gone(
+    bench: Bench, finished: Finished, root: Path, tmp_path: Path
+) -> None:
+    frame = next((root / "frames").glob("*.jpg")).stem
+    kept, run = tmp_path / "kept", finished("lvs_vanilla")
+    for kind, ending in (("frames", "jpg"), ("audio", "wav")):
+        (kept / kind).mkdir(parents=True)
+        shutil.copy(root / kind / f"{frame}.{ending}", kept / kind)
+    away = root.rename(root.with_name("away"))
+    try:
+        done = bench(*asked(run, kept, frame, frame))
+    finally:
+        away.rename(root)
+
+    assert done.code == 0, done.err
+
+
+def test_the_picture_lies_in_the_run_and_the_same_command_replaces_it(
+    bench: Bench, finished: Finished, root: Path
+) -> None:
+    run, frame = finished("lvs_vanilla"), next((root / "frames").glob("*.jpg")).stem
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+    done = [bench(*asked(run, root, frame, frame)) for _ in range(2)]
+
+    picture = run / f"predict-{frame}.png"
+    assert [0, 0] == [each.code for each in done]
+    assert f"Picture: {picture}" in done[0].out.splitlines()
+    assert done[0].out == done[1].out
+    assert "PNG" == Image.open(picture).format
+    after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert before == {name: content for name, content in after.items() if name in before}
+
+
+def test_json_is_one_object_that_agrees_with_the_maps(
+    bench: Bench, finished: Finished, root: Path, tmp_path: Path
+) -> None:
+    run = finished("lvs_vanilla")
+    one, two = sorted(path.stem for path in (root / "audio").glob("*.wav"))[:2]
+    words = asked(run, root, one, one, two)
+
+    done = bench(*words, "--json", "--npz", tmp_path / "m.npz", "--out", tmp_path / "p.png")
+
+    found, maps = json.loads(done.out), read_predictions(tmp_path / "m.npz")
+    assert {"run", "image", "sounds", "picture"} == found.keys()
+    assert run.name == found["run"]
+    assert list(maps.ids) == [each["id"] for each in found["sounds"]]
+    assert maps.heatmap is not None
+    for each, heatmap in zip(found["sounds"], maps.heatmap, strict=True):
+        height, width = heatmap.shape
+        assert {"height": height, "width": width} == each["map_size"]
+        x, y = each["peak"]
+        assert heatmap.max() == heatmap[int(y * height), int(x * width)]
+        assert each["confidence"] == pytest.approx(float(heatmap.max()))
+
+
+def test_mistakes_are_one_line_and_code_2(
+    bench: Bench, finished: Finished, root: Path, tmp_path: Path
+) -> None:
+    run, frame = finished("lvs_vanilla"), next((root / "frames").glob("*.jpg")).stem
+    good = asked(run, root, frame, frame)
+    cases = [
+        (asked(tmp_path, root, frame, frame), "a run without it was not finished"),
+        (asked(finished("center"), root, frame, frame), "a floor, which knows truth"),
+        (asked(run, root, "none", frame), "none.jpg cannot be read"),
+        (asked(run, root, frame, "none"), "none.wav cannot be read"),
+        ((*good, "--at", "1e9"), "--at 1e+09 lies outside"),
+        ((*good, "--out", root / "vggss.json"), "its name does not end in .png"),
+        ((*good, "--npz", run / "predictions.npz"), "it is a result of the run"),
+        ((*good, "method.backbon=small"), "Did you mean method.backbone?"),
+    ]
+
+    for words, message in cases:
+        done = bench(*words)
+
+        (line,) = done.err.splitlines()
+        assert (2, "", True) == (done.code, done.out, message in line)
+
+
+def test_the_commands_of_the_page_go_through(
+    bench: Bench, finished: Finished, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    monkeypatch.chdir(tmp_path)
+    frame, *sounds = sorted(path.stem for path in (root / "audio").glob("*.wav"))[:3]
+    shutil.copy(root / "frames" / f"{frame}.jpg", "street.jpg")
+    for name, sound in zip(("dog.wav", "violin.wav"), sounds, strict=True):
+        shutil.copy(root / "audio" / f"{sound}.wav", name)
+    names = {"runs/<folder>": str(finished("lvs_vanilla"))}
+
+    assert lines
+    for line in lines:
+        words = shlex.split(line.removeprefix("uv run bench "))
+        done = bench(*(names.get(word, word) for word in words))
+        assert done.code == 0, done.err
+
+
+def test_the_page_names_every_option(bench: Bench) -> None:
+    options = set(re.findall(r"--[a-z]+", bench("predict", "--help").out)) - {"--help"}
+
+    assert [] == [option for option in options if not re.search(rf"`{option}`", PAGE)]
