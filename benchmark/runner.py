@@ -117,8 +117,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         if is_first_rank():
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
-        trained_on = {name: digest for name, digest in lists.items() if name != "test"}
-        stages = StageRunner(config, data, trained_on)
+        stages = _stage_runner(config, data)
         tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
             method, data, stages, folder
         )  # fmt: skip
@@ -144,16 +143,26 @@ def keep_features(config: RunConfig, say: Callable[[str], None]) -> str:
         BenchError: features cannot be kept of what the method gets, or do not fit.
     """
     method, data = _method_and_data(config)
-    extractor = method.extractor()
-    if extractor is None:
+    if method.extractor() is None:
         return f"{config.method_name} has no frozen streams, so there is nothing to keep."
-    reason = obstacle(extractor, data)
+    reason = obstacle(method.extractor(), data)
     if reason is not None:
         raise BenchError(f"no features can be kept: {reason}")
+    stages = _stage_runner(config, data)
+    method.prepare(stages, data)  # the streams may come from a stage of their own
+    extractor = method.extractor()
+    assert extractor is not None, "as before"
     streams = streams_of(extractor, data)
-    make_features(streams, data, StageRunner(config, data, ()).device(), say)
+    make_features(streams, data, stages.device(), say)
     total = sum(len(set(each.contents.values())) for each in streams)
     return f"{total} features are kept; runs of {config.method_name} on these data take them."
+
+
+def _stage_runner(config: RunConfig, data: ClipData) -> StageRunner:
+    trained_on = {
+        name: split.sha256 for name, split in data.report.splits.items() if name != "test"
+    }
+    return StageRunner(config, data, trained_on)
 
 
 def _method_and_data(config: RunConfig) -> tuple[Method, ClipData]:

@@ -183,3 +183,18 @@ def test_a_damaged_block_ends_a_run_and_is_made_again(
     assert (2, 0) == (refused.code, mended.code)
     assert f"{block} is damaged" in refused.err
     assert whole == block.read_bytes()
+
+
+def test_streams_of_a_stage_are_trained_before_their_features_are_kept(
+    bench: Bench, tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    words = ("--method", "attention", "--data", "synthetic", *tiny(), f"logging.runs={tmp_path}")
+    kept = bench("features", *words)
+    caplog.clear()
+
+    done = bench("run", *words)
+
+    assert (0, 0) == (kept.code, done.code)
+    assert "stage warmup: unchanged, re-used" in caplog.text
+    assert "features are not made yet" not in caplog.text
