@@ -1,6 +1,14 @@
 """Methods by name; importing this package imports none of them."""
 
 METHODS: dict[str, tuple[str, str]] = {
+    "attention": (
+        "methods.attention:Attention",
+        "sound attends to places, softmax; unsupervised to supervised (Senocak et al. 2018)",
+    ),
+    "attention_relu": (
+        "methods.attention_relu:AttentionRelu",
+        "sound attends to places, ReLU and softmax (Senocak et al. 2018)",
+    ),
     "hardpos": (
         "methods.hardpos:HardPos",
         "contrastive maps with mined hard positives (Senocak et al. 2022)",

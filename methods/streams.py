@@ -9,9 +9,15 @@ from datamodules.clip import Clip
 from datamodules.features import FrozenExtractor, FrozenStream
 from methods.frontends import LogMel, NormalizedFrames
 from methods.two_stream import SHORTEST_SMALL, small_audio, small_visual
+from methods.weights import Published, load_weights
 from metrics.errors import BenchError
 
 SMALL_CHANNELS, SMALL_STRIDE = 128, 8
+WARMUP = Published(
+    "warmup",
+    "the folder of a finished bench run --method warmup, or its training/weights.pt",
+    {"streams.": ""},
+)
 
 
 class PerSegment(nn.Module):
@@ -113,17 +119,4 @@ def load_streams(streams: Streams, path: str, setting: str) -> None:
     """
     place = Path(path).expanduser()
     file = place / "training" / "weights.pt" if place.is_dir() else place
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        own = {
-            key.removeprefix("streams."): value
-            for key, value in state.items()
-            if key.startswith("streams.")
-        }
-        streams.load_state_dict(own)
-    except Exception as error:  # torch raises many types for one user mistake
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BenchError(
-            f"{setting}={path} holds no streams of a warmup run ({reason}); give the folder of a "
-            f"finished run of bench run --method warmup, or {setting}=warmup"
-        ) from error
+    load_weights(streams, str(file), WARMUP, setting=setting)

@@ -146,7 +146,7 @@ def test_what_holds_no_streams_is_refused_in_one_line(tmp_path: Path, content: o
     elif content is not None:
         torch.save(content, path)
 
-    with pytest.raises(BenchError, match=r"method.pretrained=.* holds no streams of a warmup run"):
+    with pytest.raises(BenchError, match="method.pretrained=.* is no file of warmup weights"):
         load_streams(small_streams(16000, 0.5), str(path), "method.pretrained")
 
 

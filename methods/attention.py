@@ -1,0 +1,334 @@
+"""`attention`: sound attends to the places of a frame (Senocak et al. 2018 and its supplement).
+
+One network for three supervisions: pairs of frame and sound alone, boxes for some of them, or
+boxes for all. The two mechanisms of the paper differ in one line; `attention_relu` has the other.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datamodules.base import ClipData
+from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.features import FrozenExtractor
+from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
+from methods.frontends import SoundNetWaveform
+from methods.global_norm import ZeroMean, gathered, own_rows
+from methods.negatives import of_other_clips
+from methods.response import paired_maps, response_maps
+from methods.soundnet import OBJECTS, SoundNet
+from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
+from methods.vgg import vgg16_map
+from methods.warmup import warm
+from metrics.errors import BenchError
+
+VGG_CHANNELS, VGG_STRIDE = 512, 16
+SMALLEST_SQUARE = 1e-12  # not given in the paper; the root has no gradient at 0
+TEN_SECONDS = {"method.segment_seconds": 10.0}
+CHOICES = {
+    "backbone": ("vgg16_soundnet", "small"),
+    "supervision": ("unsupervised", "semi", "supervised"),
+    "query": ("positive", "pair"),
+    "loss": ("ratio", "infonce"),
+    "answer": ("response", "attention"),
+    "confidence": ("response", "distance"),
+}
+
+
+@dataclass
+class AttentionConfig(MethodConfig):
+    """Settings of `attention` and `attention_relu`."""
+
+    image_size: int = 320
+    sample_rate_hz: int = 22050
+    segment_seconds: float = 20.0
+    backbone: str = "vgg16_soundnet"  # vgg16_soundnet | small
+    pretrained: str | None = None  # small streams: warmup, a finished run of warmup, or null
+    pretrained_vision: str | None = None  # VGG-16: a file, a hub name, or null
+    pretrained_sound: str | None = None  # SoundNet: a file, or null
+    train_streams: bool | None = None  # null: those without given weights
+    supervision: str = "unsupervised"  # unsupervised | semi | supervised
+    supervision_weight: float = 1.0  # lambda of Eq. 6 where a clip has boxes
+    query: str = "positive"  # positive (as printed) | pair; not given in the paper
+    loss: str = "ratio"  # ratio (Eq. 5) | infonce; not given in the paper
+    temperature: float = 0.07  # of infonce; not given in the paper
+    attention_temperature: float = 1.0  # Eq. 1 has none
+    answer: str = "response"  # response (a of Eq. 2-3) | attention (alpha of Eq. 1)
+    confidence: str = "response"  # response (largest cosine) | distance (of f_v from f_s)
+
+
+class Attention(Method):
+    """Cosine attention with softmax, mechanism 1 (Eq. 2)."""
+
+    Config = AttentionConfig
+    rectified: ClassVar[bool] = False  # whether negative cosines count as 0 (Eq. 3)
+    card = MethodCard(
+        paper="Senocak et al. 2018",
+        supervision="none, or boxes of some or all training clips (method.supervision)",
+        pretraining="vision: ImageNet, sound: SoundNet, where weights are given",
+        map_range=(-1.0, 1.0),
+    )
+    recipe: ClassVar = {
+        "*": {"optim.lr": 1e-4, "data.batch_size": 30, "trainer.max_epochs": 6},
+        **dict.fromkeys(
+            ("vggss", "vggss_extended", "is3", "ave", "music_solo", "music_duet",
+             "music_synthetic"), TEN_SECONDS,
+        ),
+    }  # fmt: skip
+    presets: ClassVar = {
+        "small": {
+            "method.backbone": "small",
+            "method.pretrained": "warmup",
+            "method.image_size": 64,
+            "method.sample_rate_hz": 16000,
+            "method.segment_seconds": 1.0,
+            "optim.lr": 2e-3,
+            "optim.schedule": "one_cycle",
+            "data.batch_size": 64,
+            "trainer.max_epochs": 12,
+        }
+    }
+
+    def __init__(self, config: AttentionConfig, optim: OptimConfig, *, seed: int) -> None:
+        super().__init__(config, optim, seed=seed)
+        for name, known in CHOICES.items():
+            chosen = getattr(config, name)
+            if chosen not in known:
+                raise BenchError(f"method.{name}={chosen!r} is unknown; use {' or '.join(known)}")
+        self.settings = config
+        if config.answer == "attention":
+            self.card = replace(self.card, map_range=(0.0, 1.0))
+        self.streams, (seen, heard), self.stride = streams_of(config)
+        given = (config.pretrained, config.pretrained_vision, config.pretrained_sound)
+        from_nothing = all(each is None for each in given)
+        self.to_query = two_layers(heard, heard, seen, zero_mean=from_nothing)  # FC9, FC10
+        self.to_sound = two_layers(seen, seen, heard, zero_mean=from_nothing)
+
+    @property
+    def inputs(self) -> Inputs:
+        """One segment; box maps on the grid of the streams where boxes are learned from."""
+        asks = self.settings.supervision != "unsupervised"
+        cells = self.settings.image_size // self.stride
+        return replace(super().inputs, box_map_size=cells if asks else 0)
+
+    def check(self, data: ClipData) -> None:
+        """Raises BenchError where a batch has no negative, or boxes are missing."""
+        if data.config.batch_size < 2:
+            raise BenchError(
+                f"data.batch_size={data.config.batch_size}: the negative is another clip of the "
+                "global batch; set data.batch_size to 2 or more"
+            )
+        if self.settings.supervision != "unsupervised":
+            require_boxes(self.settings.supervision, data)
+
+    def prepare(self, stages: Stages, data: ClipData) -> None:
+        """The small streams of the shared stage, or of a run."""
+        if self.settings.pretrained is not None:
+            warm(self.streams, self.settings.pretrained, self.settings, self.seed, stages)
+
+    def extractor(self) -> FrozenExtractor | None:
+        """The streams that are not trained."""
+        return self.streams.extractor()
+
+    def sound_of(self, heard: Tensor) -> Tensor:
+        """Query h ``(N, C)`` of sounds f_s ``(N, D)``: FC(ReLU(FC(ReLU f_s)))."""
+        query: Tensor = self.to_query(heard)
+        return query
+
+    def seen_by(self, visual: Tensor, query: Tensor) -> Tensor:
+        """Visual embedding f_v ``(N, D)`` of frames V ``(N, C, h, w)`` under queries ``(N, C)``.
+
+        z is the mean of the unnormalised v_i by attention (Eq. 4); f_v = FC(ReLU(FC(ReLU z))).
+        """
+        alpha = self.attention(attention_map(visual, query, relu=self.rectified))
+        embedding: Tensor = self.to_sound(torch.einsum("nhw,nchw->nc", alpha, visual))
+        return embedding
+
+    def attention(self, response: Tensor) -> Tensor:
+        """Softmax over the cells of responses ``(..., h, w)`` (Eq. 1)."""
+        flat = response.flatten(-2) / self.settings.attention_temperature
+        return flat.softmax(-1).reshape(response.shape)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean over the batch of L_U + lambda L_S, L_S where a clip has boxes (Eq. 6)."""
+        visual, heard = self.streams.of_target(batch.clip)  # (b, C, h, w), (b, D)
+        query = self.sound_of(heard)
+        loss = self.unsupervised_loss(visual, heard, query)
+        if self.settings.supervision == "unsupervised" or batch.annotation is None:
+            return loss
+        boxes = batch.annotation.box_map
+        assert boxes is not None, "asked for by inputs"
+        response = attention_map(visual, query, relu=self.rectified)
+        rows = box_map_loss(response / self.settings.attention_temperature, boxes)
+        rows = rows * batch.annotation.has_boxes
+        return loss + self.settings.supervision_weight * rows.mean()
+
+    def unsupervised_loss(self, visual: Tensor, heard: Tensor, query: Tensor) -> Tensor:
+        """L_U: Eq. 5 with one negative of the global batch, or InfoNCE with all of them."""
+        if self.settings.loss == "infonce":
+            return self.all_pairs_loss(visual, heard, query)
+        epoch, step = (self.current_epoch, self.global_step) if self.training else (0, 0)
+        both = of_other_clips(torch.cat([heard, query], 1), self.seed, epoch, step)
+        other_heard, other_query = both[:, : heard.shape[1]], both[:, heard.shape[1] :]
+        own = self.seen_by(visual, query)
+        if self.settings.query == "positive":
+            return distance_ratio_loss(own, heard, other_heard)
+        under_other = self.seen_by(visual, other_query)
+        return ratio_of_distances(distance(own, heard), distance(under_other, other_heard))
+
+    def all_pairs_loss(self, visual: Tensor, heard: Tensor, query: Tensor) -> Tensor:
+        """Own frames against all sounds of the global batch, each seen by the sound it meets."""
+        sounds, queries = gathered(heard), gathered(query)
+        own = own_rows(len(sounds)).to(visual.device)
+        if self.settings.query == "positive":
+            seen = self.seen_by(visual, query).unsqueeze(1)  # (b, 1, D)
+        else:
+            response = response_maps(queries, visual).transpose(0, 1)  # (b, B, h, w)
+            alpha = self.attention(response.relu() if self.rectified else response)
+            pooled = torch.einsum("nmhw,nchw->nmc", alpha, visual)
+            seen = self.to_sound(pooled.flatten(0, 1)).reshape(*pooled.shape[:2], -1)
+        cosines = (F.normalize(seen, dim=-1) * F.normalize(sounds, dim=-1)).sum(-1)  # (b, B)
+        return F.cross_entropy(cosines / self.settings.temperature, own)
+
+    def localize(self, clip: Clip) -> Localization:
+        """Response or attention of a clip's sound on its frame; two kinds of confidence."""
+        visual, heard = self.streams.of_target(clip)
+        query = self.sound_of(heard)
+        cosine = paired_maps(query, visual)
+        response = cosine.relu() if self.rectified else cosine
+        heatmap = response if self.settings.answer == "response" else self.attention(response)
+        if self.settings.confidence == "response":
+            return Localization(heatmap, cosine.flatten(1).amax(1))
+        seen = self.seen_by(visual, query)
+        if self.settings.loss == "infonce":
+            seen, heard = F.normalize(seen, dim=1), F.normalize(heard, dim=1)
+        return Localization(heatmap, -distance(seen, heard))
+
+
+def attention_map(visual: Tensor, sound: Tensor, relu: bool) -> Tensor:
+    """Response a of a sound at every place of a frame, before the softmax (Eq. 2-3).
+
+    Args:
+        visual: ``(B, D, h, w)``.
+        sound: ``(B, D)``.
+        relu: whether negative cosines count as 0 (Eq. 3).
+
+    Returns:
+        ``(B, h, w)``, in [-1, 1], or in [0, 1] with ``relu``.
+
+    >>> visual = torch.tensor([[[[1.0, -1.0]], [[1.0, 0.0]]]])
+    >>> attention_map(visual, torch.tensor([[2.0, 0.0]]), relu=True)
+    tensor([[[0.7071, 0.0000]]])
+    """
+    cosine = paired_maps(sound, visual)
+    return cosine.relu() if relu else cosine
+
+
+def distance(first: Tensor, second: Tensor) -> Tensor:
+    """Euclidean distance of ``(B, D)`` from ``(B, D)``, ``(B,)``, with a gradient also at 0."""
+    return ((first - second).square().sum(1) + SMALLEST_SQUARE).sqrt()
+
+
+def distance_ratio_loss(query: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Triplet loss of the ratio of distances, mean over the batch (Eq. 5).
+
+    Args:
+        query: ``(B, D)``.
+        positive: ``(B, D)``.
+        negative: ``(B, D)``.
+
+    Returns:
+        Scalar in (0, 2); 0.5 where both are equally far.
+
+    >>> near, far = torch.zeros(1, 2), torch.tensor([[30.0, 40.0]])
+    >>> distance_ratio_loss(near, far, far)
+    tensor(0.5000)
+    """
+    return ratio_of_distances(distance(query, positive), distance(query, negative))
+
+
+def ratio_of_distances(positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean of D_+^2 + (1 - D_-)^2, D the softmax of both distances ``(B,)`` (Eq. 5).
+
+    Since D_+ + D_- = 1 it is 2 sigmoid(d_+ - d_-)^2.
+    """
+    return 2 * torch.sigmoid(positive - negative).square().mean()
+
+
+def box_map_loss(response: Tensor, box_map: Tensor) -> Tensor:
+    """Cross-entropy of attention against a map of boxes, summed over the cells (Eq. 7).
+
+    Args:
+        response: ``(B, h, w)`` before the softmax.
+        box_map: ``(B, h, w)`` of 0 and 1; not normalised, so a large box weighs more.
+
+    Returns:
+        ``(B,)``; 0 for a map without boxes.
+    """
+    log_alpha = response.flatten(1).log_softmax(1)
+    return -(box_map.flatten(1) * log_alpha).sum(1)
+
+
+def streams_of(config: AttentionConfig) -> tuple[Streams, tuple[int, int], int]:
+    """Both streams, the widths C and D of what they give, and pixels per cell.
+
+    Raises:
+        BenchError: a setting belongs to the other backbone, weights cannot be read, or the sound is
+            too short.
+    """
+    foreign = ["pretrained"]
+    if config.backbone == "small":
+        foreign = ["pretrained_vision", "pretrained_sound"]
+    for name in foreign:
+        if getattr(config, name) is not None:
+            raise BenchError(
+                f"method.{name}={getattr(config, name)} has no meaning with "
+                f"method.backbone={config.backbone}; set method.{name}=null"
+            )
+
+    def frozen(given: str | None) -> bool:
+        return given is not None if config.train_streams is None else not config.train_streams
+
+    if config.backbone == "small":
+        streams = small_streams(
+            config.sample_rate_hz, config.segment_seconds, frozen=frozen(config.pretrained)
+        )
+        return streams, (SMALL_CHANNELS, SMALL_CHANNELS), SMALL_STRIDE
+    vision, sound = config.pretrained_vision, config.pretrained_sound
+    waveform = SoundNetWaveform(config.sample_rate_hz, config.segment_seconds)
+    samples = max(waveform.shortest, round(config.segment_seconds * config.sample_rate_hz))
+    soundnet = SoundNet(samples, pretrained=sound, setting="method.pretrained_sound")
+    streams = Streams(
+        vgg16_map(pretrained=vision, setting="method.pretrained_vision"),
+        nn.Sequential(waveform, soundnet),
+        name=config.backbone,
+        frozen_visual=frozen(vision),
+        frozen_audio=frozen(sound),
+    )
+    return streams, (VGG_CHANNELS, OBJECTS), VGG_STRIDE
+
+
+def two_layers(inputs: int, hidden: int, outputs: int, *, zero_mean: bool) -> nn.Sequential:
+    """ReLU, FC, ReLU, FC; then zero-mean channels where the streams start from nothing."""
+    layers = [nn.ReLU(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
+    return nn.Sequential(*layers, *([ZeroMean(outputs)] if zero_mean else []))
+
+
+def require_boxes(supervision: str, data: ClipData) -> None:
+    """Raises BenchError unless the training clips have the boxes that supervision needs."""
+    train = data.report.splits["train"]
+    bare = [each for row, each in enumerate(train.ids) if not data.boxes("train", row)]
+    if len(bare) == len(train):
+        raise BenchError(
+            f"method.supervision={supervision}: none of the {len(train)} training clips has boxes; "
+            f"check data.labelled={data.config.labelled}, or set method.supervision=unsupervised"
+        )
+    if supervision == "supervised" and bare:
+        raise BenchError(
+            f"method.supervision=supervised: {len(bare)} of {len(train)} training clips have no "
+            f"boxes, such as {bare[0]}; name annotated clips with data.labelled and leave "
+            "data.unlabelled out, or set method.supervision=semi"
+        )
