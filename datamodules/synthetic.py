@@ -86,7 +86,10 @@ class Synthetic(ClipData):
         )
 
     def truth(self) -> tuple[Truth, ...]:
-        """Truth of the target segment: boxes of its sources as one box set, class, all objects."""
+        """Truth of the target segment: boxes of its sources, their class, all objects.
+
+        The exact boxes are one box set; with ``data.annotators`` there are three, as drawn.
+        """
         test = self.report.splits["test"]
         return tuple(
             self._truth(row, sample_id, category)
@@ -111,12 +114,10 @@ class Synthetic(ClipData):
 
         Empty where the clip is not labelled or its source is off the screen.
         """
-        stored = self._stored(split, row)
-        drawn = self.clips[split].annotators[stored, self.target].reshape(NUM_ANNOTATORS, -1, 4)
-        is_labelled = self.ids[split][row] in self.labelled_ids[split]
-        if not is_labelled or np.isnan(drawn).any():
+        if self.ids[split][row] not in self.labelled_ids[split]:
             return ()
-        return tuple(np.array(one) for one in drawn)
+        drawn = self._drawn(split, self._stored(split, row))
+        return drawn if all(map(len, drawn)) else ()
 
     def labels(self, split: str, row: int) -> NDArray[np.int64] | None:
         """Class of the source that sounds in each segment ``(T,)``; background where none does.
@@ -157,6 +158,11 @@ class Synthetic(ClipData):
         events = np.where(is_event, heard, len(CLASSES)).astype(np.int64)
         return np.repeat(events, self.inputs.num_segments // len(events))
 
+    def _drawn(self, split: str, stored: int) -> tuple[NDArray[np.float64], ...]:
+        """Boxes ``(K, 4)`` of each annotator; K is 0 where the source is off the screen."""
+        drawn = self.clips[split].annotators[stored, self.target].reshape(NUM_ANNOTATORS, -1, 4)
+        return tuple(one[~np.isnan(one).any(axis=1)] for one in drawn)
+
     def _truth(self, row: int, sample_id: str, category: str | None) -> Truth:
         clips = self.clips["test"]
         boxes, sounding = clips.boxes[row, self.target], clips.sounding[row, self.target]
@@ -168,7 +174,7 @@ class Synthetic(ClipData):
         )
         return Truth(
             sample_id,
-            (boxes[sounding],),
+            self._drawn("test", row) if self.settings.annotators else (boxes[sounding],),
             category=category,
             objects=boxes[shown],
             on_screen=bool(clips.on_screen[row, self.target]),

@@ -36,6 +36,7 @@ class SyntheticConfig(DataConfig):
     sources: int = 1  # 1 | 2 objects that sound at once
     offscreen: float = 0.0  # share of clips whose sound is of a class that is not in the frame
     context: float = 0.0  # share of clips with a strip in the colour of the class that sounds
+    annotators: bool = False  # tested against what three people drew, in place of the exact boxes
 
 
 def check_settings(config: SyntheticConfig, inputs: Inputs) -> None:

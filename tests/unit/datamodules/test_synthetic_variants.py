@@ -133,7 +133,7 @@ def test_a_still_with_a_long_sound_fills_several_segments(tmp_path: Path) -> Non
     middle = still.waveform("test", 1)[0, 4000:36000]  # 2 of the 2.5 s
     assert torch.equal(data.waveform("test", 1), middle.reshape(4, 8000))
     assert data.labels("train", 0) is not None
-    assert data.labels("train", 0).tolist() == [0, 0, 0, 0]  # type: ignore[union-attr]
+    assert data.labels("train", 0).tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -420,3 +420,34 @@ def test_a_setting_without_a_meaning_is_named(settings: dict[str, object], words
 def test_two_classes_at_once_have_no_single_label() -> None:
     with pytest.raises(BenchError, match=r"data\.sources=2 has two classes in a segment"):
         Synthetic(small(sources=2), replace(INPUTS, labels="segment"), seed=0)
+
+
+@pytest.mark.parametrize("name", ["still", "events", "two"])
+def test_three_annotators_are_scored_against_as_they_drew(opened: Opener, name: str) -> None:
+    exact = opened(name)
+    data = opened(name, {"annotators": True})
+
+    assert data.folder == exact.folder
+    assert fingerprint(data.settings) == fingerprint(exact.settings)
+    for row, truth in enumerate(data.truth()):
+        drawn = generated(data, row).annotators[data.target].reshape(3, -1, 4)
+        assert [boxes.tolist() for boxes in truth.boxes] == drawn.tolist()
+        assert truth.objects is not None
+        assert truth.objects.tolist() == exact.truth()[row].objects.tolist()
+
+
+def test_no_annotator_draws_a_source_that_is_off_the_screen(opened: Opener) -> None:
+    truth = opened("offscreen", {"annotators": True}).truth()
+
+    shapes = {sample.on_screen: [boxes.shape for boxes in sample.boxes] for sample in truth}
+    assert shapes == {True: [(1, 4)] * 3, False: [(0, 4)] * 3}
+
+
+def test_a_map_of_one_annotators_boxes_is_perfect_for_that_one_alone(opened: Opener) -> None:
+    truth = opened("still", {"annotators": True}).truth()
+    maps = np.stack([painted(each.boxes[1]) for each in truth])
+
+    scores = score(Predictions([each.id for each in truth], maps), truth, "senocak")
+    perfect = [bool((scores.values[f"annotator{k}_ciou"] == 1).all()) for k in (1, 2, 3)]
+    assert perfect == [False, True, False]
+    assert "iou@0.5" not in scores.metrics
