@@ -340,7 +340,7 @@ def metric_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
 
 def _name_parts(name: str) -> tuple[str, str, str]:
     """What stands before it, ``hit``, ``ciou`` or nothing, and the threshold of a hit."""
-    match = re.fullmatch(r"((?:swap_)?(?:annotator\d+_)?)(?:(ciou)|(hit)@(\S+))", name)
+    match = re.fullmatch(r"((?:swap_)?(?:annotator(?:\d+|s)_)?)(?:(ciou)|(hit)@(\S+))", name)
     if match is None:
         return "", "", ""
     prefix, ciou, hit, threshold = match.groups(default="")

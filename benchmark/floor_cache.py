@@ -23,7 +23,7 @@ from metrics.scoring import Scores
 from metrics.truth import Truth
 
 log = logging.getLogger(__name__)
-VERSION = 2  # part of every key; raised when a floor or a metric changes
+VERSION = 3  # part of every key; raised when a floor or a metric changes
 
 
 def cached_floors(

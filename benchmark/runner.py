@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -56,7 +57,7 @@ from metrics.bootstrap import paired_difference
 from metrics.ceilings import skill
 from metrics.errors import BenchError
 from metrics.floors import best_floor
-from metrics.measurement import predicted_mask
+from metrics.measurement import num_annotators, predicted_mask
 from metrics.predictions import Predictions
 from metrics.protocols import protocol_named
 from metrics.scoring import Scores, score
@@ -65,8 +66,9 @@ from metrics.truth import Truth
 log = logging.getLogger(__name__)
 PROTOCOL = "bench-v1"
 FIELD_PROTOCOLS = ("lvs", "ezvsl")  # in every record; bench score applies any other to its maps
-RECORDED = (PROTOCOL, *FIELD_PROTOCOLS)
+CONSENSUS_PROTOCOL = "senocak"  # in records of data with several annotators, whom it lets vote
 COSTLY_FLOORS = ("random",)  # 100 draws; beside bench-v1 only, or a short run would wait for them
+WITHOUT_SWAP = re.compile(r"(threshold|confidence)$|annotator")  # columns of the own sounds alone
 CLAIMED = ("ciou@0.5", "pixel_ap", "pointing", "auc", "segment_acc")
 """Metrics with paired differences, where a run has them."""
 
@@ -243,10 +245,19 @@ class Tested:
     swapped_sources: SourceMaps | None = None  # of other sounds in their place
 
 
+def recorded_protocols(truth: Sequence[Truth]) -> tuple[str, ...]:
+    """Names of the protocols under which a run on that truth is recorded, the own one first."""
+    consensus = (CONSENSUS_PROTOCOL,) if num_annotators(truth) else ()
+    return (PROTOCOL, *FIELD_PROTOCOLS, *consensus)
+
+
 def _floor_result(method: Floor, data: ClipData) -> Tested:
     started = time.monotonic()
     truth = data.truth()
-    scores = {protocol: cached_floor(method.rule, truth, protocol) for protocol in RECORDED}
+    scores = {
+        protocol: cached_floor(method.rule, truth, protocol)
+        for protocol in recorded_protocols(truth)
+    }
     return Tested(scores, None, None, None, time.monotonic() - started)
 
 
@@ -268,7 +279,7 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
-    scores = {protocol: score(answers, truth, protocol) for protocol in RECORDED}
+    scores = {protocol: score(answers, truth, protocol) for protocol in recorded_protocols(truth)}
     swapped = score(
         _predictions(other, test.ids, map_range, swapped_sources),
         truth,
@@ -317,6 +328,7 @@ def _record(
                 ci95[f"swap_{key}"] = tested.swapped.ci95[key]
     top = cached_ceiling(truth, PROTOCOL)
     is_floor = isinstance(method, Floor)
+    too_costly = [name for name in COSTLY_FLOORS if name != config.method_name]
     return Record(
         id=folder.name,
         status="dry-run" if dry_run else "partial" if reasons else "complete",
@@ -357,15 +369,16 @@ def _record(
         comparisons={} if is_floor else _comparisons(scores, tested.swapped, floors),
         protocols={
             name: ProtocolFigures(
-                metrics=dict(tested.scores[name].metrics),
-                ci95=dict(tested.scores[name].ci95),
+                metrics=dict(found.metrics),
+                ci95=dict(found.ci95),
                 floors={
-                    floor: _figures(found)
-                    for floor, found in cached_floors(truth, name, without=COSTLY_FLOORS).items()
+                    floor: _figures(bound)
+                    for floor, bound in cached_floors(truth, name, without=too_costly).items()
                 },
                 ceiling=cached_ceiling(truth, name),
             )
-            for name in FIELD_PROTOCOLS
+            for name, found in tested.scores.items()
+            if name != PROTOCOL
         },
         scores_sha256=_write_results(folder, config, data, tested, truth),
     )
@@ -456,7 +469,7 @@ def _write_results(
     columns: dict[str, NDArray[np.float64]] = dict(scores.values)
     if tested.own is not None and tested.other is not None and tested.swapped is not None:
         columns |= {f"swap_{name}": column for name, column in tested.swapped.values.items()
-                    if name not in ("threshold", "confidence")}  # fmt: skip
+                    if not WITHOUT_SWAP.match(name)}  # fmt: skip
     if not is_first_rank():
         return ""
     digest = write_scores(folder / "scores.csv", scores.ids, columns)

@@ -48,8 +48,9 @@ class Scores(NamedTuple):
         ids: the scored samples, in the order in which they were given.
         values: ``(n,)`` float64 per column: ``ciou``, ``hit@0.5``, ``hit@0.3``, ``auc``,
             ``pixel_ap``, ``pointing``, and where they have a meaning ``threshold`` (cross-fitted),
-            ``confidence``, ``iiou@0.5``, ``annotator1_ciou`` and so on, ``segment_acc``, ``cap``,
-            ``piap``, ``nsa``, ``onscreen_acc``.
+            ``confidence``, ``iiou@0.5``, ``annotator1_ciou`` and so on, ``annotators_hit@0.5``
+            and so on (means over those who drew), ``segment_acc``, ``cap``, ``piap``, ``nsa``,
+            ``onscreen_acc``.
         n_expected: samples on the test list.
         missing: expected, not given.
         excluded: without a marked pixel, where the protocol excludes them (given or not); a sample
@@ -343,15 +344,29 @@ class _Table:
             frames = [self.samples[place].frame for place in by_id]
             found = interactive_hits(columns[HIT][by_id], frames, self.members)
             further["iiou@0.5"] = found[np.argsort(by_id)]
-        for place in range(1, self.annotators + 1):
-            drew = np.array([_drew(sample, place) for sample in self.samples], dtype=np.bool_)
-            prefix = f"annotator{place}_"
-            further[f"{prefix}ciou"] = ciou[:, place]
-            further |= self._hits(prefix, ciou[:, place], drew & self.placed)
+        further |= self._against_annotators(ciou)
         if "confidence" in further and not self.on_screen.all() and self.on_screen.any():
             correct = onscreen_correct(further["confidence"], self.on_screen, self.folds, FOLDS)
             further["onscreen_acc"] = correct.correct
         return further
+
+    def _against_annotators(self, ciou: NDArray[np.float64]) -> dict[str, Column]:
+        """Columns against each annotator, and their means over those who drew anything."""
+        columns: dict[str, Column] = {}
+        each: list[dict[str, Column]] = []
+        for place in range(1, self.annotators + 1):
+            drew = np.array([_drew(sample, place) for sample in self.samples], dtype=np.bool_)
+            each.append(self._hits("", ciou[:, place], drew & self.placed))
+            columns[f"annotator{place}_ciou"] = ciou[:, place]
+            columns |= {f"annotator{place}_{name}": column for name, column in each[-1].items()}
+        for name in each[0] if each else ():
+            columns[f"annotators_{name}"] = _mean_of_known([own[name] for own in each])
+        return columns
+
+    def _annotator_names(self) -> list[str]:
+        """Each annotator by number, then all of them; none where there is only one."""
+        names = [f"annotator{place}" for place in range(1, self.annotators + 1)]
+        return [*names, "annotators"] if names else []
 
     def mean_keys(self, values: Mapping[str, Column]) -> list[str]:
         """Keys that are means of columns, in the order of the tables."""
@@ -362,9 +377,8 @@ class _Table:
         if self.one_box_set:
             keys.append("iou@0.5")
         keys += ["pixel_ap", "pointing", "iiou@0.5"]
-        for place in range(1, self.annotators + 1):
-            keys += [f"annotator{place}_ciou@{threshold}" for threshold in success]
-            keys.append(f"annotator{place}_auc")
+        for who in self._annotator_names():
+            keys += [f"{who}_ciou@{threshold}" for threshold in success] + [f"{who}_auc"]
         keys += ["segment_acc", "cap", "piap", "nsa"]
         if "onscreen_acc" in values:
             keys += ["loc_acc", "onscreen_acc"]
@@ -379,6 +393,14 @@ def _drew(sample: Truth, place: int) -> bool:
     """Whether the annotator of that number, from 1, marked anything."""
     has_boxes = sample.mask is None and len(sample.boxes) >= place
     return has_boxes and len(sample.boxes[place - 1]) > 0
+
+
+def _mean_of_known(columns: Sequence[Column]) -> Column:
+    """Mean of several columns row by row, without NaN; NaN where all are."""
+    stacked = np.stack(columns)
+    known = ~np.isnan(stacked)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, stacked, 0).sum(axis=0) / known.sum(axis=0))
 
 
 def _mean_columns(per_draw: Sequence[Mapping[str, Column]]) -> dict[str, Column]:

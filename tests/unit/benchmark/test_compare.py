@@ -200,11 +200,11 @@ def test_the_verdict_is_whether_the_interval_holds_zero(
 def test_columns_get_the_keys_of_the_metrics_that_they_average_to() -> None:
     names = ["ciou", "hit@0.5", "auc", "annotator2_hit@0.3", "swap_hit@0.5", "swap_annotator1_ciou"]
 
-    found = metric_columns({name: np.zeros(1) for name in (*names, "cap", "iiou@0.5")})
+    found = metric_columns({name: np.zeros(1) for name in (*names, "cap", "annotators_hit@0.5")})
 
     assert list(found) == [
         "mean_iou", "ciou@0.5", "auc", "annotator2_ciou@0.3", "swap_ciou@0.5",
-        "swap_annotator1_mean_iou", "cap", "iiou@0.5",
+        "swap_annotator1_mean_iou", "cap", "annotators_ciou@0.5",
     ]  # fmt: skip
 
 

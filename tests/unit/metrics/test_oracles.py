@@ -351,6 +351,32 @@ def test_each_annotator_is_scored_alone_over_the_samples_he_marked(name: str, pl
     assert scores.metrics[f"annotator{place}_auc"] == pytest.approx(looped_auc(own), abs=1e-12)
 
 
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_all_annotators_are_the_mean_over_those_who_marked_a_sample(name: str):
+    rows = [k for k, sample in enumerate(TRUTH) if sample.mask is None]
+    maps, hits, areas = same_size_maps()[rows], [], []
+    for raw, row in zip(maps, rows, strict=True):
+        own = []
+        for boxes in TRUTH[row].boxes:
+            if len(boxes):
+                gt = (votes_of_boxes([boxes]) > 0).astype(np.float64)
+                own.append(overlap(MASKS[name](raw, gt), gt))
+        if own:
+            hits.append(sum(value >= 0.5 for value in own) / len(own))
+            areas.append(sum(looped_auc([value]) for value in own) / len(own))
+
+    scores = score(
+        Predictions([IDS[k] for k in rows], maps, map_range=(LOW, HIGH)),
+        [TRUTH[k] for k in rows],
+        name,
+    )
+
+    found = [scores.metrics[f"annotators_{key}"] for key in ("ciou@0.5", "auc")]
+    expected = [sum(values) / len(values) for values in (hits, areas)]
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert "annotators_auc" in scores.ci95
+
+
 def test_a_segmentation_has_no_annotator():
     box = np.array([[0.0, 0.0, 1.0, 0.5]])
     truth = [
