@@ -109,6 +109,9 @@ def truth_hash(truth: Sequence[Truth]) -> str:
                 digest.update(repr((source.category, source.sounding)).encode())
                 _add(digest, source.boxes)
                 _add(digest, source.mask)
+        if sample.context is not None:
+            digest.update(b"context\0")
+            _add(digest, sample.context)
     return digest.hexdigest()
 
 

@@ -30,6 +30,7 @@ from benchmark.experiment import (
 )
 from benchmark.markdown import markdown_table
 from benchmark.records import ProtocolFigures, Record
+from metrics.scoring import LOWER_IS_BETTER
 
 OWN_PROTOCOL = "bench-v1"  # of Record.metrics and of scores.csv
 NONE = "-"
@@ -184,7 +185,10 @@ def _answered(claim: Claim, rows: Mapping[str, FilledRow], results: Path) -> Ans
     a, b = (",".join(str(run.scores) for run in side.runs) for side in (better, worse))
     found = compare(a, b, results, metrics=[claim.metric]).metrics[claim.metric]
     low, high = found.ci95
-    answer: Verdict = "agrees" if low > 0 else "disagrees" if high < 0 else "cannot tell"
+    above, below = low > 0, high < 0
+    if claim.metric in LOWER_IS_BETTER:
+        above, below = below, above
+    answer: Verdict = "agrees" if above else "disagrees" if below else "cannot tell"
     reasons = ["the interval holds 0"] if answer == "cannot tell" else []
     reasons += [
         f"{side.row.id} has {len(side.runs)} of {len(side.row.seeds)} seeds"
@@ -357,7 +361,8 @@ def _claims_block(table: PaperTable) -> _Block:
             [
                 answer.claim.text,
                 f"{answer.claim.better} > {answer.claim.worse}",
-                answer.claim.metric,
+                answer.claim.metric
+                + (", lower is better" if answer.claim.metric in LOWER_IS_BETTER else ""),
                 _difference_cell(answer),
                 NONE if answer.n is None else str(answer.n),
                 answer.answer,

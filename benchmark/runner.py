@@ -71,6 +71,7 @@ COSTLY_FLOORS = ("random",)  # 100 draws; beside bench-v1 only, or a short run w
 WITHOUT_SWAP = re.compile(r"(threshold|confidence)$|annotator")  # columns of the own sounds alone
 CLAIMED = ("ciou@0.5", "pixel_ap", "pointing", "auc", "segment_acc")
 """Metrics with paired differences, where a run has them."""
+SWAPPED = (*CLAIMED, "context_pointing")  # metrics that are told with other sounds too
 
 
 @dataclass(frozen=True)
@@ -322,7 +323,7 @@ def _record(
     reasons = _reasons(config, data, scores, dry_run=dry_run)
     metrics, ci95 = dict(scores.metrics), dict(scores.ci95)
     if tested.swapped is not None:
-        for key in CLAIMED:
+        for key in SWAPPED:
             if key in tested.swapped.metrics:
                 metrics[f"swap_{key}"] = tested.swapped.metrics[key]
                 ci95[f"swap_{key}"] = tested.swapped.ci95[key]
@@ -447,13 +448,15 @@ def _comparisons(
         name = best_floor(floors, key)
         if name is not None:
             comparisons["best_floor"][key] = _difference(scores, floors[name], key, name)
-        if swapped is not None:
-            swap = comparisons.setdefault("swap", {})
-            swap[key] = _difference(scores, swapped, key, "swapped sounds")
         if "all_objects" in floors:
             objects = comparisons.setdefault("all_objects", {})
             objects[key] = _difference(scores, floors["all_objects"], key, "all_objects")
-    return comparisons
+    swap = {
+        key: _difference(scores, swapped, key, "swapped sounds")
+        for key in SWAPPED
+        if swapped is not None and key in scores.metrics
+    }
+    return comparisons | ({"swap": swap} if swap else {})
 
 
 def _difference(scores: Scores, other: Scores, key: str, against: str) -> Difference:

@@ -35,6 +35,7 @@ from datamodules.synthetic_generator import (
     SILENT,
     SPLITS,
     SyntheticClip,
+    strip_tells,
 )
 from datamodules.synthetic_settings import (
     SyntheticConfig,
@@ -180,7 +181,17 @@ class Synthetic(ClipData):
             on_screen=bool(clips.on_screen[row, self.target]),
             segments=self._events("test", row) if self.settings.segments > 1 else None,
             sources=sources,
+            context=self._context(row),
         )
+
+    def _context(self, row: int) -> NDArray[np.float64] | None:
+        """Box ``(1, 4)`` of the strip of a test clip, where its colour is that of the sound."""
+        clips = self.clips["test"]
+        if clips.strip is None:
+            return None
+        seed, heard = self.settings.generator_seed, int(clips.labels[row, self.target])
+        tells = strip_tells(seed, row, heard, knobs_of(self.settings), split="test")
+        return np.array(clips.strip[[row]]) if tells else None
 
     def fingerprints(self, split: str) -> Fingerprints:
         """The settings of the generator and the id, which clips are a function of."""

@@ -201,6 +201,28 @@ def generate_clip(
     )
 
 
+def strip_tells(
+    seed: int, index: int, label: int, knobs: SyntheticKnobs, *, split: str = "train"
+) -> bool:
+    """Whether the strip of a clip has the colour of its sound's class, by rule or by chance.
+
+    Args:
+        seed: as in :func:`generate_clip`, and so are ``index``, ``knobs`` and ``split``.
+        index: position in the split.
+        label: class that is heard.
+        knobs: with a context above 0.
+        split: of the clip.
+    """
+    rng = _stream(seed, index, split, _CONTEXT_STREAM)
+    return _strip_class(label, knobs.context, rng) == label
+
+
+def _strip_class(label: int, share: float, rng: np.random.Generator) -> int:
+    """Class whose colour a strip has: in a share of the clips that of the sound, else any."""
+    tells, any_class = rng.random() < share, int(rng.random() * len(CLASSES))
+    return label if tells else any_class
+
+
 def generate_scene(
     seed: int, index: int, knobs: SyntheticKnobs = OFF, *, split: str = "train"
 ) -> Scene:
@@ -275,8 +297,7 @@ def _with_strip(scene: Scene, share: float, rng: np.random.Generator) -> Scene:
 
     In a share of the clips that is the class that sounds, in the others it may be any.
     """
-    tells, any_class = rng.random() < share, int(rng.random() * len(CLASSES))
-    label = scene.sounds[0][0] if tells else any_class
+    label = _strip_class(scene.sounds[0][0], share, rng)
     hue = class_hue(*divmod(label, len(TEXTURES)), rng.random())
     box, free = _strip_and_rest(rng)
     strip = Strip(box, shade(hue, rng.random(), rng.random()))

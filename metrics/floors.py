@@ -26,7 +26,7 @@ from metrics.measurement import (
     truth_map,
 )
 from metrics.protocols import FOLDS, Protocol, protocol_named
-from metrics.scoring import Scores, fold_of, summarise, truth_rows
+from metrics.scoring import LOWER_IS_BETTER, Scores, fold_of, summarise, truth_rows
 from metrics.truth import Truth
 
 FLOORS: Mapping[str, str] = MappingProxyType(
@@ -103,9 +103,10 @@ def floor_scores(
 
 
 def best_floor(floors: Mapping[str, Scores], key: str) -> str | None:
-    """Name of the floor with the highest value of a metric; the first of equal ones."""
+    """Name of the floor with the best value of a metric; the first of equal ones."""
     have = [name for name in floors if key in floors[name].metrics]
-    return max(have, key=lambda name: floors[name].metrics[key], default=None)
+    best = min if key in LOWER_IS_BETTER else max
+    return best(have, key=lambda name: floors[name].metrics[key], default=None)
 
 
 def _measured(

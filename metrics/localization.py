@@ -74,6 +74,7 @@ class LocalizationMetrics(Metric):
         truth_rows(self.truth)
         check_range(self.protocol, map_range)
         self.annotators = num_annotators(self.truth)
+        self.has_context = any(sample.context is not None for sample in self.truth)
         width = row_width(self.protocol, self.annotators)
         table = torch.zeros(len(self.truth), width, dtype=torch.float64)
         self.add_state("values", table, dist_reduce_fx="sum")
@@ -139,7 +140,9 @@ class LocalizationMetrics(Metric):
         """Whether all that is wanted of this batch follows from its maps."""
         wanted = heatmap.is_cuda if self.batched is None else self.batched
         further = (batch.segment_logits, batch.source_heatmap)
-        is_plain = not self.annotators and all(rows is None for rows in further)
+        is_plain = not (self.annotators or self.has_context) and all(
+            rows is None for rows in further
+        )
         return wanted and is_plain and self.protocol.confidence == "given"
 
     def _measured_batch(

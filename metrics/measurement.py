@@ -46,6 +46,7 @@ NO_BOX = np.empty((0, 4))
 FIGURES = (
     "pixel_ap",
     "pointing",
+    "context_pointing",
     "constant",
     "confidence",
     "segment_acc",
@@ -111,6 +112,7 @@ class GridTruth(NamedTuple):
     whole: TruthPlanes
     annotators: tuple[TruthPlanes | None, ...]  # one per annotator of the list; None: none here
     sources: tuple[TruthPlanes | None, ...]  # one per source; None: it keeps silent
+    context: NDArray[np.bool_] | None = None  # (n,) pixels of what occurs with the sound
 
 
 def grid_truth(truth: Truth, protocol: Protocol, annotators: int = 0) -> GridTruth:
@@ -132,6 +134,7 @@ def grid_truth(truth: Truth, protocol: Protocol, annotators: int = 0) -> GridTru
             _mask_planes(source.mask, source.boxes, size=size) if source.sounding else None
             for source in truth.sources
         ),
+        None if truth.context is None else box_union(truth.context, size).ravel(),
     )
 
 
@@ -436,7 +439,8 @@ def _localised(
     from_map = NAN if whole is None else whole.confidence
     row[figure_place("confidence")] = answer.confidence if np.isnan(from_map) else from_map
     if answer.boxes is not None:
-        row[figure_place("pointing")] = NAN  # all pixels of a box are equal, so none is pointed at
+        for name in ("pointing", "context_pointing"):
+            row[figure_place(name)] = NAN  # all pixels of a box are equal, so none is pointed at
     return row
 
 
@@ -481,6 +485,8 @@ def measured_maps(
     if gt.has_place and whole is not None:
         ciou[0], figures["pixel_ap"] = measure(whole, gt.whole, protocol, ranking=ranking)
         figures["pointing"] = float(any(mask[whole.peak] for mask in gt.whole.masks))
+        if gt.context is not None:
+            figures["context_pointing"] = float(gt.context[whole.peak])
         for place, own in enumerate(gt.annotators, start=1):
             if own is not None:
                 ciou[place] = measure(whole, own, protocol, ranking=False).ciou

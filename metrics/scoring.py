@@ -34,6 +34,7 @@ KEPT_BLOCK_BYTES = 2**23
 """Once a block of this size was freed, glibc keeps smaller ones and no longer hands every map's
 pages back to the system (1.6 s of 5 for 5,158 maps)."""
 HIT = "hit@0.5"
+LOWER_IS_BETTER = ("context_pointing",)
 Column = NDArray[np.float64]
 
 
@@ -49,8 +50,9 @@ class Scores(NamedTuple):
         values: ``(n,)`` float64 per column: ``ciou``, ``hit@0.5``, ``hit@0.3``, ``auc``,
             ``pixel_ap``, ``pointing``, and where they have a meaning ``threshold`` (cross-fitted),
             ``confidence``, ``iiou@0.5``, ``annotator1_ciou`` and so on, ``annotators_hit@0.5``
-            and so on (means over those who drew), ``segment_acc``, ``cap``, ``piap``, ``nsa``,
-            ``onscreen_acc``.
+            and so on (means over those who drew), ``context_pointing`` (1 where the peak of
+            the map lies in the context, NaN where a sample has none), ``segment_acc``, ``cap``,
+            ``piap``, ``nsa``, ``onscreen_acc``.
         n_expected: samples on the test list.
         missing: expected, not given.
         excluded: without a marked pixel, where the protocol excludes them (given or not); a sample
@@ -336,7 +338,7 @@ class _Table:
         """Columns that only some data or some predictions have."""
         further = {
             name: measured[:, figure_place(name)]
-            for name in ("confidence", "segment_acc", "cap", "piap", "nsa")
+            for name in ("confidence", "context_pointing", "segment_acc", "cap", "piap", "nsa")
             if not np.isnan(measured[:, figure_place(name)]).all()
         }
         if max(self.members.values(), default=1) > 1:
@@ -376,7 +378,7 @@ class _Table:
         keys = [f"ciou@{threshold}" for threshold in success] + ["auc", "mean_iou"]
         if self.one_box_set:
             keys.append("iou@0.5")
-        keys += ["pixel_ap", "pointing", "iiou@0.5"]
+        keys += ["pixel_ap", "pointing", "context_pointing", "iiou@0.5"]
         for who in self._annotator_names():
             keys += [f"{who}_ciou@{threshold}" for threshold in success] + [f"{who}_auc"]
         keys += ["segment_acc", "cap", "piap", "nsa"]

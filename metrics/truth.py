@@ -34,6 +34,8 @@ class Truth(NamedTuple):
     ``segments`` is ``(T,)`` int64, the class of each segment, the last class being background.
     A sample that has them and no boxes, mask or sources counts in the accuracy of segments alone.
     ``sources`` holds each source on its own, in the order of the maps of ``source_heatmap``.
+    ``context`` is a ``(K, 4)`` array of boxes of what occurs together with the sound and is not its
+    source (the rails of the train), where that is known; a map that peaks there was misled.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Truth(NamedTuple):
     frame: str | None = None
     segments: NDArray[np.int64] | None = None
     sources: tuple[Source, ...] = ()
+    context: NDArray[np.float64] | None = None
 
     @property
     def has_only_segments(self) -> bool:

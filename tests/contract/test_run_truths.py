@@ -89,3 +89,18 @@ def test_the_random_floor_is_recorded_with_its_spread_under_every_protocol(
 
 def test_the_best_floors_of_other_runs_leave_out_the_costly_one(annotated: Path) -> None:
     assert "random" not in record_of(annotated)["protocols"]["senocak"]["floors"]
+
+
+def test_peaks_in_the_context_are_recorded_with_own_and_with_other_sounds(
+    run_folder: Folder,
+) -> None:
+    folder = run_folder("lvs_vanilla", "data.context=1")
+    record, columns = record_of(folder), columns_of(folder)
+
+    for key in ("context_pointing", "swap_context_pointing"):
+        assert record["metrics"][key] == pytest.approx(columns[key].mean(), abs=1e-12)
+        assert set(columns[key]) <= {0, 1}
+        assert key in record["ci95"]
+    assert "context_pointing" in record["comparisons"]["swap"]
+    assert "context_pointing" not in record["comparisons"]["best_floor"]
+    assert "context_pointing" not in record["skill"]

@@ -82,6 +82,7 @@ OTHERS: dict[str, list[Truth]] = {
     "objects": [Truth("a", (BOX,)), Truth("b", (BOX,), objects=BOX)],
     "segments": [Truth("a", (BOX,)), Truth("b", (BOX,), segments=np.array([1]))],
     "source": [Truth("a", (BOX,)), Truth("b", (BOX,), sources=(Source(BOX),))],
+    "context": [Truth("a", (BOX,)), Truth("b", (BOX,), context=BOX)],
     "shorter": TRUTH[:1],
 }
 

@@ -73,12 +73,13 @@ def accept(results: Path) -> Callable[..., Record]:
         own: float = 0.5,
         hits: Hits | None = None,
         data: str = "vggss",
+        column: str = "hit@0.5",
         **changes: Any,
     ) -> Record:
         config = compose(row.method, data, seed=seed)
         values = {key: value for key, value in config.values.items() if not PATHS.fullmatch(key)}
         cells = {clip: "" if isnan(hit) else hit for clip, hit in (hits or {"clip": 1}).items()}
-        scores = "".join(f"{clip},{hit}\n" for clip, hit in {"id": "hit@0.5", **cells}.items())
+        scores = "".join(f"{clip},{hit}\n" for clip, hit in {"id": column, **cells}.items())
         floors = {"center": Figures({"ciou@0.5": 0.34, "auc": 0.374})}
         record = replace(
             read_record(HISTORY / "complete.json"),
@@ -243,6 +244,24 @@ def test_a_claim_is_denied_where_the_interval_lies_below_zero(
     found = answer(results)
 
     assert (found.answer, found.difference, found.n) == ("disagrees", -100.0, 2)
+
+
+def test_less_pointing_at_the_context_is_better(
+    results: Path, accept: Callable[..., Record]
+) -> None:
+    key = "context_pointing"
+    found = {"column": key, "metrics": {key: 0.5}}
+    accept(BASE, 0, hits={"a": 1, "b": 1}, **found)
+    accept(OURS, 0, hits={"a": 0, "b": 0}, **found)
+    claim = Claim("4: labels repair the bias", "ours", "base", key)
+
+    agreed = answer(results, metrics=(key,), claims=(claim,))
+    denied = answer(results, metrics=(key,), claims=(replace(claim, better="base", worse="ours"),))
+
+    assert (agreed.answer, agreed.difference) == ("agrees", -100.0)
+    assert (denied.answer, denied.difference) == ("disagrees", 100.0)
+    page = table_markdown(table(results, metrics=(key,), claims=(claim,)))
+    assert "| context_pointing, lower is better |" in page
 
 
 def test_an_interval_that_holds_zero_cannot_tell(

@@ -13,6 +13,7 @@ from datamodules.synthetic_generator import (
     SyntheticSpec,
     generate_clip,
     generate_scene,
+    strip_tells,
 )
 from datamodules.synthetic_knobs import OFF, SyntheticKnobs, check_knobs, timeline
 from datamodules.synthetic_pictures import class_hue
@@ -385,6 +386,22 @@ def test_the_colour_of_the_strip_tells_the_class_in_the_asked_for_share(
         if clip.strip is not None
     ]
     assert within(np.mean(told), 0.7 + 0.3 / 16, 400)
+
+
+def test_a_strip_that_tells_is_known_by_its_colour(strips: list[SyntheticClip]) -> None:
+    seen = []
+    for clip in strips:
+        assert clip.strip is not None
+        colours = clip.frames[0][np.ix_(*pixels_of(clip.strip))].reshape(-1, 3)
+        seen.append(nearest_class(colours) == clip.labels[0])
+
+    told = [
+        strip_tells(0, index, int(clip.labels[0]), CONTEXT, split="test")
+        for index, clip in enumerate(strips)
+    ]
+    agreement = np.mean(np.array(told) == seen)  # noise moves the colour of some strips
+    assert agreement > 0.98
+    assert 0 < sum(told) < len(told)
 
 
 def test_the_colour_of_an_object_tells_nothing_beside_a_strip(strips: list[SyntheticClip]) -> None:

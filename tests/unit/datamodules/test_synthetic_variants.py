@@ -8,7 +8,7 @@ import torch
 
 from datamodules.clip import Inputs
 from datamodules.synthetic import Synthetic
-from datamodules.synthetic_generator import CLASSES, SyntheticClip, generate_clip
+from datamodules.synthetic_generator import CLASSES, SyntheticClip, generate_clip, strip_tells
 from datamodules.synthetic_settings import SyntheticConfig, fingerprint, knobs_of, spec_of
 from metrics.errors import BenchError
 from metrics.floors import floor_scores
@@ -23,6 +23,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "two over time": {"segments": 4, "motion": "pulse", "event_share": 0.5, "sources": 2},
     "offscreen": {"offscreen": 0.5},
     "context": {"context": 1.0},
+    "some context": {"context": 0.5},
     "noisy": {"snr_db_low": 0.0, "snr_db_high": 10.0},
 }
 
@@ -451,3 +452,15 @@ def test_a_map_of_one_annotators_boxes_is_perfect_for_that_one_alone(opened: Ope
     perfect = [bool((scores.values[f"annotator{k}_ciou"] == 1).all()) for k in (1, 2, 3)]
     assert perfect == [False, True, False]
     assert "iou@0.5" not in scores.metrics
+
+
+def test_the_context_of_a_clip_is_its_strip_where_that_tells_the_sound(opened: Opener) -> None:
+    for name in ("context", "some context"):
+        data = opened(name)
+        for row, truth in enumerate(data.truth()):
+            clip = generated(data, row)
+            tells = strip_tells(0, row, int(clip.labels[0]), knobs_of(data.settings), split="test")
+            assert clip.strip is not None
+            expected = [clip.strip.tolist()] if tells else None
+            assert expected == (None if truth.context is None else truth.context.tolist())
+    assert opened("still").truth()[0].context is None
