@@ -269,8 +269,8 @@ def _claim_header(claimed: Sequence[str]) -> Sequence[str]:
 
 def _pretraining(record: Record) -> str:
     """What a run started from: its card's word, or none where it was given no weights."""
-    settings = dict(flat(record.config))
-    return "none" if settings.get("method.pretrained", "given") is None else record.card.pretraining
+    weights = [value for key, value in flat(record.config) if key.startswith("method.pretrained")]
+    return "none" if weights and set(weights) == {None} else record.card.pretraining
 
 
 def _claims(row: Row, claimed: Sequence[str]) -> Sequence[str]:

@@ -67,8 +67,7 @@ class Attention(Method):
     rectified: ClassVar[bool] = False  # whether negative cosines count as 0 (Eq. 3)
     card = MethodCard(
         paper="Senocak et al. 2018",
-        supervision="none, or boxes of some or all training clips (method.supervision)",
-        pretraining="vision: ImageNet, sound: SoundNet, where weights are given",
+        pretraining="streams",
         map_range=(-1.0, 1.0),
     )
     recipe: ClassVar = {
@@ -99,8 +98,7 @@ class Attention(Method):
             if chosen not in known:
                 raise BenchError(f"method.{name}={chosen!r} is unknown; use {' or '.join(known)}")
         self.settings = config
-        if config.answer == "attention":
-            self.card = replace(self.card, map_range=(0.0, 1.0))
+        self.card = card_of(self.card, config)
         self.streams, (seen, heard), self.stride = streams_of(config)
         given = (config.pretrained, config.pretrained_vision, config.pretrained_sound)
         from_nothing = all(each is None for each in given)
@@ -270,6 +268,23 @@ def box_map_loss(response: Tensor, box_map: Tensor) -> Tensor:
     """
     log_alpha = response.flatten(1).log_softmax(1)
     return -(box_map.flatten(1) * log_alpha).sum(1)
+
+
+def card_of(card: MethodCard, config: AttentionConfig) -> MethodCard:
+    """The card of the method under settings that change how its number is read."""
+    boxes = {"unsupervised": "none", "semi": "boxes of some clips", "supervised": "boxes of all"}
+    started = {
+        "streams of warmup": config.pretrained,
+        "vision": config.pretrained_vision,
+        "sound": config.pretrained_sound,
+    }
+    given = [part for part, source in started.items() if source is not None]
+    return replace(
+        card,
+        supervision=boxes[config.supervision],
+        pretraining=", ".join(given) or "none",
+        map_range=card.map_range if config.answer == "response" else (0.0, 1.0),
+    )
 
 
 def streams_of(config: AttentionConfig) -> tuple[Streams, tuple[int, int], int]:

@@ -419,3 +419,20 @@ def test_what_the_papers_streams_cannot_take_is_refused(
 
     with pytest.raises(BenchError, match=words):
         Attention(AttentionConfig(**given), OptimConfig(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "supervision", "pretraining"),
+    [
+        ({}, "none", "none"),
+        ({"pretrained": "warmup", "supervision": "semi"}, "boxes of some clips",
+         "streams of warmup"),
+        ({"supervision": "supervised"}, "boxes of all", "none"),
+    ],
+)  # fmt: skip
+def test_the_card_says_what_a_run_was_taught_and_started_from(
+    settings: dict[str, object], supervision: str, pretraining: str
+):
+    card = method_of(**settings).card
+
+    assert (card.supervision, card.pretraining) == (supervision, pretraining)
