@@ -79,10 +79,9 @@ class Streams(nn.Module):
         """``(B, T, C, h, w)`` and ``(B, T, D)`` of all segments."""
         frozen = self.extractor() or FrozenExtractor()
         visual, audio = frozen.features(clip)
-        return (
-            self.visual(clip.frames) if visual is None else visual,
-            self.audio(clip.waveform) if audio is None else audio,
-        )
+        if audio is None:  # the sound first: then the larger visual stream is freed first
+            audio = self.audio(clip.waveform)
+        return self.visual(clip.frames) if visual is None else visual, audio
 
     def of_target(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """``(B, C, h, w)`` and ``(B, D)`` of each clip's target segment."""
