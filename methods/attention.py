@@ -16,7 +16,7 @@ from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
 from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
 from methods.frontends import SoundNetWaveform
-from methods.global_norm import ZeroMean, gathered, own_rows
+from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.negatives import of_other_clips
 from methods.response import paired_maps, response_maps
 from methods.soundnet import OBJECTS, SoundNet
@@ -64,6 +64,7 @@ class Attention(Method):
     """Cosine attention with softmax, mechanism 1 (Eq. 2)."""
 
     Config = AttentionConfig
+    wrong_frames: Tensor  # (2,) int64, near and all of the running epoch
     rectified: ClassVar[bool] = False  # whether negative cosines count as 0 (Eq. 3)
     card = MethodCard(
         paper="Senocak et al. 2018",
@@ -104,6 +105,7 @@ class Attention(Method):
         from_nothing = all(each is None for each in given)
         self.to_query = two_layers(heard, heard, seen, zero_mean=from_nothing)  # FC9, FC10
         self.to_sound = two_layers(seen, seen, heard, zero_mean=from_nothing)
+        self.register_buffer("wrong_frames", torch.zeros(2, dtype=torch.int64))
 
     @property
     def inputs(self) -> Inputs:
@@ -155,6 +157,8 @@ class Attention(Method):
         visual, heard = self.streams.of_target(batch.clip)  # (b, C, h, w), (b, D)
         query = self.sound_of(heard)
         loss = self.unsupervised_loss(visual, heard, query)
+        if self.training:
+            self.count_wrong_frames(visual, heard, query)
         if self.settings.supervision == "unsupervised" or batch.annotation is None:
             return loss
         boxes = batch.annotation.box_map
@@ -176,6 +180,30 @@ class Attention(Method):
             return distance_ratio_loss(own, heard, other_heard)
         under_other = self.seen_by(visual, other_query)
         return ratio_of_distances(distance(own, heard), distance(under_other, other_heard))
+
+    @torch.no_grad()
+    def count_wrong_frames(self, visual: Tensor, heard: Tensor, query: Tensor) -> None:
+        """Counts how often the frame of another clip, seen with a sound, lies near that sound.
+
+        Nearer than to the sound of the negative, that is. Half of them where the loss has to look
+        at the frame; all where the sound that asks gives its own answer away.
+        """
+        others = of_other_clips(heard, self.seed, self.current_epoch, self.global_step)
+        self.to_sound.eval()  # leaves the statistics alone
+        seen = self.seen_by(visual.roll(1, 0), query)
+        self.to_sound.train()
+        nearer = self.apart(seen, heard) < self.apart(seen, others)
+        counts = torch.stack([nearer.sum(), torch.ones_like(nearer).sum()])
+        self.wrong_frames += sum_over_ranks(counts)
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the count of an epoch."""
+        self.wrong_frames.zero_()
+
+    def figures(self) -> dict[str, float]:
+        """Share of wrong frames that lay near the sound they were seen with, in the last epoch."""
+        near, all_of_them = self.wrong_frames.tolist()
+        return {"wrong_frames_near_own_sound": near / max(all_of_them, 1)}
 
     def all_pairs_loss(self, visual: Tensor, heard: Tensor, query: Tensor) -> Tensor:
         """Own frames against all sounds of the global batch, each seen by the sound it meets."""
@@ -200,10 +228,13 @@ class Attention(Method):
         heatmap = response if self.settings.answer == "response" else self.attention(response)
         if self.settings.confidence == "response":
             return Localization(heatmap, cosine.flatten(1).amax(1))
-        seen = self.seen_by(visual, query)
+        return Localization(heatmap, -self.apart(self.seen_by(visual, query), heard))
+
+    def apart(self, seen: Tensor, heard: Tensor) -> Tensor:
+        """Distance of f_v from f_s ``(B, D)``, ``(B,)``; of their directions with InfoNCE."""
         if self.settings.loss == "infonce":
             seen, heard = F.normalize(seen, dim=1), F.normalize(heard, dim=1)
-        return Localization(heatmap, -distance(seen, heard))
+        return distance(seen, heard)
 
 
 def attention_map(visual: Tensor, sound: Tensor, relu: bool) -> Tensor:

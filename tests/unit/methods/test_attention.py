@@ -436,3 +436,31 @@ def test_the_card_says_what_a_run_was_taught_and_started_from(
     card = method_of(**settings).card
 
     assert (card.supervision, card.pretraining) == (supervision, pretraining)
+
+
+def test_wrong_frames_near_the_sound_that_sees_them_are_counted():
+    method = method_of(pretrained="warmup").train()
+
+    method.loss(batches())
+
+    equations, (visual, heard) = Equations(method), (each.numpy() for each in features())
+    near = 0
+    for i, j in enumerate(derangement(BATCH, seed=0, epoch=0, step=0).tolist()):
+        seen = equations.seen(visual[i - 1], heard[i])
+        near += np.linalg.norm(seen - heard[i]) < np.linalg.norm(seen - heard[j])
+    assert method.figures() == {"wrong_frames_near_own_sound": near / BATCH}
+    method.on_train_epoch_start()
+    assert method.wrong_frames.tolist() == [0, 0]
+
+
+def test_counting_wrong_frames_leaves_the_statistics_of_the_batch_alone():
+    method = method_of().train()  # from nothing: the heads end in batch statistics
+    visual, heard = features()
+    query = method.sound_of(heard)
+    before = {name: value.clone() for name, value in method.to_sound.state_dict().items()}
+
+    method.count_wrong_frames(visual, heard, query)
+
+    after = method.to_sound.state_dict()
+    assert all(value.equal(after[name]) for name, value in before.items())
+    assert method.to_sound.training
