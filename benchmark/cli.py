@@ -258,6 +258,7 @@ def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser.add_argument("--on", choices=("synthetic",), help="our rows on other data")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the table's figure")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print JSON on standard output")
     shape.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -270,6 +271,10 @@ def _table(options: argparse.Namespace) -> int:
     table = paper_table(
         experiment_named(options.name), options.results, options.runs, on=options.on
     )
+    if options.plot is not None:
+        from benchmark.figures import draw_figure
+
+        draw_figure(table, options.plot)
     if options.json:
         print(json.dumps(table_json(table), sort_keys=True))
     elif options.markdown:

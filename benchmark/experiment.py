@@ -23,6 +23,7 @@ from metrics.protocols import protocol_named
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 SYNTHETIC = "synthetic"
+FIGURES = ("success", "onscreen", "curve")  # drawings of benchmark/figures.py
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class OnSynthetic:
     """What a row needs on ``synthetic`` beside its own settings without ``data.*``."""
 
     overrides: tuple[str, ...] = ()  # a setting given here replaces the row's
+    x: float | None = None  # in place of the row's
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Row:
     overrides: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     published: dict[str, float] = field(default_factory=dict)  # metric -> percent
+    published_spread: dict[str, float] = field(default_factory=dict)  # what stands behind a ±
+    x: float | None = None  # place of the row in a figure `curve`
     not_built: str | None = None  # why no run can fill the row, whatever is registered
     on_synthetic: OnSynthetic = field(default_factory=OnSynthetic)
 
@@ -70,6 +74,9 @@ class Experiment:
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
     test_clips: dict[str, int] = field(default_factory=dict)  # data set -> clips the paper tested
+    figure: str | None = None  # one of FIGURES
+    figure_x: str = ""  # what the x of the rows counts
+    weights: tuple[str, ...] = ()  # settings that name a user's files of weights
 
     def row(self, row_id: str) -> Row:
         """The row of that id.
@@ -229,6 +236,13 @@ def _check(experiment: Experiment, path: str) -> None:
         protocol_named(experiment.protocol)
     except BenchError as error:
         raise BenchError(f"{path}: protocol: {error}") from error
+    if experiment.figure is not None:
+        _check_known(experiment.figure, FIGURES, whole.at("figure"), "a kind of drawing")
+    for setting in experiment.weights:
+        if not setting.startswith("method."):
+            raise whole.at("weights").expected(
+                "settings of methods such as method.pretrained", setting
+            )
     ids = [row.id for row in experiment.rows]
     for row in experiment.rows:
         if ids.count(row.id) > 1:
@@ -249,6 +263,10 @@ def _check_row(row: Row, metrics: Sequence[str], within: str) -> None:
         _check_known(key, metrics, place.at("published"), "given for one of metrics")
         if not 0 <= percent <= 100:
             raise place.at(f"published.{key}").expected("a percentage", percent)
+    for key in row.published_spread:
+        _check_known(
+            key, tuple(row.published), place.at("published_spread"), "given for one of published"
+        )
     if not row.seeds or len(set(row.seeds)) < len(row.seeds) or min(row.seeds) < 0:
         raise place.at("seeds").expected("different whole numbers from 0", list(row.seeds))
     given = {"overrides": row.overrides, "on_synthetic.overrides": row.on_synthetic.overrides}
@@ -337,18 +355,31 @@ def row_config(
         plain = composed((), ())
         if not given.overrides and not given.files:
             return plain
-        config = composed(given.overrides, given.files)
+        config = composed(_meant_for(plain, experiment, given.overrides), given.files)
     except BenchError as error:
         raise BenchError(f"experiment {experiment.name}, row {row.id}: {error}") from error
     own, asked = plain.identity()["values"], config.identity()["values"]
-    changed = [key for key in own if own[key] != asked[key]]
+    changed = [key for key in own if own[key] != asked[key] and key not in experiment.weights]
     if changed:
         raise BenchError(
             f"experiment {experiment.name}, row {row.id}: {', '.join(changed)} would make another "
             "run than the row's; with --experiment give only settings that cannot change a score, "
             "such as data.root, data.num_workers, trainer.devices or logging.runs"
+            + "".join(
+                f", or weights: {' '.join(experiment.weights)}" for _ in experiment.weights[:1]
+            )
         )
     return config
+
+
+def _meant_for(config: RunConfig, experiment: Experiment, words: Sequence[str]) -> list[str]:
+    """Settings of a command line without weights that a row's method does not take."""
+    keys = [word.partition("=")[0] for word in words]
+    return [
+        word
+        for key, word in zip(keys, words, strict=True)
+        if key not in experiment.weights or key in config.values
+    ]
 
 
 class StoredRun(NamedTuple):
@@ -376,13 +407,23 @@ def stored_runs(results: Path, runs: Path) -> list[StoredRun]:
     return [found[record_id] for record_id in sorted(found)]
 
 
-def run_of(config: RunConfig, stored: Iterable[StoredRun]) -> StoredRun | None:
-    """The latest complete run with that method, data set, seed and settings, if there is one."""
-    fitting = [run for run in stored if is_ranked(run.record)[0] and has_settings(run, config)]
+def run_of(
+    config: RunConfig, stored: Iterable[StoredRun], *, free: Sequence[str] = ()
+) -> StoredRun | None:
+    """The latest complete run with that method, data set, seed and settings, if there is one.
+
+    Args:
+        config: of the run.
+        stored: where to look.
+        free: settings that may have any value, such as those that name weights.
+    """
+    fitting = [
+        run for run in stored if is_ranked(run.record)[0] and has_settings(run, config, free=free)
+    ]
     return max(fitting, key=lambda run: run.record.id, default=None)
 
 
-def has_settings(run: StoredRun, config: RunConfig) -> bool:
+def has_settings(run: StoredRun, config: RunConfig, *, free: Sequence[str] = ()) -> bool:
     """Whether a run was made with a configuration, apart from what cannot change a score.
 
     A setting that is younger than the record counts as having its default.
@@ -397,7 +438,7 @@ def has_settings(run: StoredRun, config: RunConfig) -> bool:
         return False  # made by a setting that is no more
     return all(
         config.values[key] == (held[key] if key in held else _default(config, key))
-        for key in compared - {"seed"}
+        for key in compared - {"seed", *free}
     )
 
 
