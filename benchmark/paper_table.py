@@ -30,6 +30,7 @@ from benchmark.experiment import (
 )
 from benchmark.markdown import markdown_table
 from benchmark.records import ProtocolFigures, Record
+from benchmark.settings import flat
 from metrics.scoring import LOWER_IS_BETTER
 
 OWN_PROTOCOL = "bench-v1"  # of Record.metrics and of scores.csv
@@ -43,7 +44,7 @@ class Mean:
     """One metric over the seeds of a row, in percent."""
 
     mean: float
-    sd: float | None  # from seed to seed; None for one seed
+    sd: float | None  # from seed to seed, or from draw to draw of a floor; None for one seed
     low: float | None  # mean ends of the seeds' 95 % intervals
     high: float | None
 
@@ -59,6 +60,7 @@ class FilledRow:
     ours: dict[str, Mean] = field(default_factory=dict)  # under the paper's protocol
     own: dict[str, Mean] = field(default_factory=dict)  # under OWN_PROTOCOL
     difference: dict[str, float] = field(default_factory=dict)  # ours - published, in points
+    weights: tuple[str, ...] = ()  # what the runs were given as weights, each different one
 
     @property
     def n(self) -> int | None:
@@ -139,7 +141,10 @@ def _filled(
     reason = unavailable(row, on)
     if reason is not None:
         return FilledRow(row, label, unavailable=reason)
-    found = [run_of(row_config(experiment, row, seed, on=on), stored) for seed in row.seeds]
+    found = [
+        run_of(row_config(experiment, row, seed, on=on), stored, free=experiment.weights)
+        for seed in row.seeds
+    ]
     runs = tuple(run for run in found if run is not None)
     ours = _means(runs, experiment.protocol, experiment.metrics)
     own = _means(runs, OWN_PROTOCOL, experiment.metrics)
@@ -147,7 +152,17 @@ def _filled(
     comparable = on is None and all(run.record.n_expected == expected for run in runs)
     shared = [key for key in row.published if key in ours and comparable]
     difference = {key: ours[key].mean - row.published[key] for key in shared}
-    return FilledRow(row, label, runs, None, ours, own, difference)
+    return FilledRow(row, label, runs, None, ours, own, difference, _weights(experiment, runs))
+
+
+def _weights(experiment: Experiment, runs: Sequence[StoredRun]) -> tuple[str, ...]:
+    """Which weights the runs started from, in words: one entry per different choice."""
+    chosen = []
+    for run in runs:
+        held = dict(flat(run.record.config))
+        given = {key: held[key] for key in experiment.weights if held.get(key) is not None}
+        chosen.append(" ".join(f"{key}={value}" for key, value in given.items()) or "none")
+    return tuple(dict.fromkeys(chosen))
 
 
 def _means(runs: Sequence[StoredRun], protocol: str, keys: Sequence[str]) -> dict[str, Mean]:
@@ -159,11 +174,20 @@ def _means(runs: Sequence[StoredRun], protocol: str, keys: Sequence[str]) -> dic
         if values:
             means[key] = Mean(
                 mean=fmean(values),
-                sd=stdev(values) if len(values) > 1 else None,
+                sd=stdev(values) if len(values) > 1 else _spread_of_draws(runs, boards, key),
                 low=100 * fmean(low for low, _ in ends) if ends else None,
                 high=100 * fmean(high for _, high in ends) if ends else None,
             )
     return means
+
+
+def _spread_of_draws(
+    runs: Sequence[StoredRun], boards: Sequence[ProtocolFigures], key: str
+) -> float | None:
+    """Standard deviation over the draws of a floor that draws, in percent; else None."""
+    ((run, board),) = zip(runs, boards, strict=True)
+    own = board.floors.get(run.record.method)
+    return None if own is None or key not in own.spread else 100 * own.spread[key]
 
 
 def figures_under(record: Record, protocol: str) -> ProtocolFigures:
@@ -244,6 +268,7 @@ def _row_json(filled: FilledRow) -> dict[str, object]:
         "id": filled.row.id,
         "label": filled.label,
         "published": filled.row.published,
+        "published_spread": filled.row.published_spread,
         "ours": {key: asdict(mean) for key, mean in filled.ours.items()},
         "difference": filled.difference,
         OWN_PROTOCOL: {key: asdict(mean) for key, mean in filled.own.items()},
@@ -252,6 +277,7 @@ def _row_json(filled: FilledRow) -> dict[str, object]:
         "records": [run.record.id for run in filled.runs],
         "not_accepted": [run.record.id for run in filled.runs if not run.accepted],
         "unavailable": filled.unavailable,
+        "weights": list(filled.weights),
     }
 
 
@@ -309,7 +335,7 @@ def _paper_block(table: PaperTable) -> _Block:
             published = filled.row.published.get(key)
             difference = filled.difference.get(key)
             cells += [
-                _figure_cell(published),
+                _published_cell(published, filled.row.published_spread.get(key)),
                 _mean_cell(filled.ours.get(key)),
                 NONE if difference is None else f"{difference:+.1f}",
             ]
@@ -392,18 +418,28 @@ def _records_block(table: PaperTable) -> _Block:
 def _notes(table: PaperTable) -> Iterable[str]:
     yield table.experiment.note
     yield (
-        "Ours is the mean over seeds ± their standard deviation, in brackets the mean ends of "
-        "their 95 % intervals over clips; - where nothing was run."
+        "Ours is the mean over seeds ± their standard deviation (for random over draws), in "
+        "brackets the mean ends of their 95 % intervals over clips; - where nothing was run."
     )
     if table.on is not None:
         yield f"Numbers on {table.on} cannot be compared with the published ones, so no difference."
     for filled in table.rows:
+        if table.experiment.weights and filled.weights not in ((), ("none",)):
+            yield f"{filled.row.id} was given these weights: {'; '.join(filled.weights)}."
         if filled.unavailable is not None:
             yield f"{filled.row.id} is not available: {filled.unavailable}"
 
 
 def _figure_cell(percent: float | None) -> str:
     return NONE if percent is None else f"{percent:.1f}"
+
+
+def _published_cell(percent: float | None, spread: float | None) -> str:
+    """As printed, with as many decimals."""
+    if percent is None:
+        return NONE
+    cell = _figure_cell(percent) if percent == round(percent, 1) else f"{percent:g}"
+    return cell if spread is None else f"{cell} ± {spread:g}"
 
 
 def _mean_cell(mean: Mean | None) -> str:

@@ -167,6 +167,12 @@ def test_a_row_has_three_seeds_unless_it_says_otherwise(experiment: Experiment) 
         ("metric: auc", "metric: auk", "claims[0].metric must be one of metrics, got 'auk'"),
         ("[ciou@0.5, auc]", "[]", "small.yaml: metrics must be a list with at least one entry"),
         ("note: what", "table: Table 2\nnote: what", "key 'table' is given twice"),
+        ("note: what", "figure: sucess\nnote: what", "figure must be a kind of drawing, got "
+                                                     "'sucess'. Did you mean success?"),
+        ("note: what", "weights: [data.root]\nnote: what",
+         "weights must be settings of methods such as method.pretrained, got 'data.root'"),
+        ("{ciou@0.5: 27.8}", "{ciou@0.5: 27.8}\n    published_spread: {auc: 1}",
+         "row base: published_spread must be given for one of published, got 'auc'"),
         ("note: what", "note: {what", "small.yaml cannot be read: while parsing a flow mapping"),
     ],
 )  # fmt: skip
@@ -234,6 +240,36 @@ def test_settings_that_say_where_to_run_may_be_given(experiment: Experiment) -> 
 def test_settings_that_change_a_score_may_not_be_given(experiment: Experiment) -> None:
     with pytest.raises(BenchError, match=r"row ours: method.k would make another run than"):
         row_config(experiment, experiment.rows[1], 0, given=Given(overrides=("method.k=7",)))
+
+
+def with_weights(experiment: Experiment) -> Experiment:
+    floor = Row("disc", "Disc", "center", "synthetic", seeds=(0,))
+    return replace(
+        experiment, weights=("method.pretrained",), rows=(*experiment.rows, floor), claims=()
+    )
+
+
+def test_weights_may_be_given_and_are_part_of_every_row_that_takes_them(
+    experiment: Experiment,
+) -> None:
+    weights = Given(overrides=("method.pretrained=resnet18.pth",))
+
+    taken = [
+        row_config(with_weights(experiment), row, 0, given=weights).values.get("method.pretrained")
+        for row in with_weights(experiment).rows
+    ]
+    assert taken == ["resnet18.pth", "resnet18.pth", None]
+    with pytest.raises(BenchError, match=r"or logging\.runs, or weights: method\.pretrained$"):
+        row_config(with_weights(experiment), experiment.rows[1], 0,
+                   given=Given(overrides=("method.k=7",)))  # fmt: skip
+
+
+def test_a_run_with_given_weights_fills_its_row_but_is_not_the_run_without() -> None:
+    plain = compose("hardpos", "synthetic")
+    given = stored(recorded(compose("hardpos", "synthetic", overrides=["method.pretrained=a.pth"])))
+
+    assert run_of(plain, [given]) is None
+    assert run_of(plain, [given], free=("method.pretrained",)) is given
 
 
 def test_a_file_may_not_change_a_score_either(experiment: Experiment, tmp_path: Path) -> None:

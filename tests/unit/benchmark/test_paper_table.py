@@ -264,6 +264,43 @@ def test_less_pointing_at_the_context_is_better(
     assert "| context_pointing, lower is better |" in page
 
 
+def test_the_spread_of_a_floor_is_that_of_its_draws(
+    results: Path, accept: Callable[..., Record]
+) -> None:
+    row = replace(BASE, seeds=(0,), published={"auc": 32.3, "ciou@0.5": 0.12},
+                  published_spread={"auc": 0.1, "ciou@0.5": 0.2})  # fmt: skip
+    drawn = Figures({"ciou@0.5": 0.3, "auc": 0.35}, spread={"auc": 0.004})
+    board = ProtocolFigures(dict(drawn.metrics), {}, {"lvs_vanilla": drawn}, {})
+    accept(row, 0, protocols={"lvs": board})
+
+    filled = table(results, rows=(row,), claims=())
+
+    assert filled.rows[0].ours["auc"].sd == pytest.approx(0.4)
+    assert filled.rows[0].ours["ciou@0.5"].sd is None
+    assert "| Base | 0.12 ± 0.2 | 30.0 | +29.9 | 32.3 ± 0.1 | 35.0 ± 0.4 |" in table_markdown(
+        filled
+    )
+
+
+def test_weights_that_runs_were_given_are_named(
+    results: Path, accept: Callable[..., Record]
+) -> None:
+    config = compose("lvs", "vggss", seed=0, overrides=["method.pretrained=resnet18.pth"])
+    values = {key: value for key, value in config.values.items() if not PATHS.fullmatch(key)}
+    accept(BASE, 0)
+    accept(OURS, 0, config=nested(values))
+    accept(OURS, 1)
+
+    filled = table(results, weights=("method.pretrained",))
+
+    assert [row.weights for row in filled.rows] == [
+        ("none",), ("method.pretrained=resnet18.pth", "none"),
+    ]  # fmt: skip
+    page = table_markdown(filled)
+    assert "ours was given these weights: method.pretrained=resnet18.pth; none." in page
+    assert "base was given" not in page
+
+
 def test_an_interval_that_holds_zero_cannot_tell(
     results: Path, accept: Callable[..., Record]
 ) -> None:
