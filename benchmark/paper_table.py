@@ -318,7 +318,8 @@ def table_markdown(table: PaperTable) -> str:
 
 
 def _blocks(table: PaperTable) -> list[_Block]:
-    blocks = [_paper_block(table), _own_block(table)]
+    is_own = table.experiment.protocol == OWN_PROTOCOL  # then the other block says the same
+    blocks = [_paper_block(table), *([] if is_own else [_own_block(table)])]
     if table.claims:
         blocks.append(_claims_block(table))
     blocks.append(_records_block(table))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.experiment import (
@@ -16,8 +17,10 @@ from benchmark.experiment import (
     unavailable,
 )
 from benchmark.paper_table import paper_table
-from benchmark.records import Record, read_results
-from benchmark.runner import run
+from benchmark.records import Record
+from benchmark.runner import SWAPPED, run
+from metrics.floors import floor_scores
+from metrics.truth import Truth
 
 RESULTS = Path(__file__).parents[2] / "benchmark" / "results"
 TABLE_1 = """
@@ -38,6 +41,24 @@ hardpos           0.752 0.597
 hardpos_vggsound  0.768 0.592
 """
 """Senocak et al. 2022, Table 2: cIoU and AUC on SoundNet-Flickr; the last line is of Table 1."""
+ATTENTION_TABLES = """
+unsup_10k   43.6 44.9  -    -
+unsup_144k  66.0 55.8  52.4 51.2
+sup_2.5k    80.4 60.3  82.0 60.7
+semi_0.5k   78.0 60.5  79.2 60.3
+semi_1.0k   82.4 61.1  82.4 61.1
+semi_1.5k   82.0 61.3  82.8 61.8
+semi_2.0k   82.0 61.5  82.4 61.4
+semi_2.5k   82.8 62.0  84.0 61.9
+"""
+"""Senocak et al. 2018, Tables 1 and 2: cIoU and AUC of softmax, then of ReLU + softmax."""
+ATTENTION_TABLE_3 = """
+annotator1  58.4 52.2  70.8 55.6  74.8 57.1
+annotator2  58.4 52.4  72.0 55.6  73.6 57.2
+annotator3  63.6 52.6  74.8 55.6  77.2 57.3
+annotators  60.1 52.4  72.5 55.6  75.2 57.2
+"""
+"""Senocak et al. 2018, Table 3: IoU and AUC, unsupervised, supervised, semi-supervised."""
 OF_BASELINE = "20261120T125034Z-lvs_vanilla-synthetic-c6e0e688"  # the accepted run of seed 0
 
 
@@ -61,11 +82,86 @@ def test_every_available_row_is_composed(name: str, on: str | None) -> None:
     assert all(config.data_name == on for config in configs if on is not None)
 
 
-@pytest.mark.parametrize("name", experiment_names())
-def test_every_metric_is_one_that_records_hold(name: str) -> None:
-    held = read_results(RESULTS)[0].metrics
+@pytest.fixture(scope="module")
+def recorded_keys() -> set[str]:
+    """Metrics of a run on clips with three annotators, a context, and sounds from elsewhere."""
+    box = np.array([[0.1, 0.2, 0.6, 0.7]])
+    truth = [
+        Truth("shown", (box, box, box), context=box),
+        Truth("elsewhere", (box[:0],) * 3, on_screen=False),
+    ]
+    keys = set(floor_scores("center", truth, "bench-v1").metrics)
+    return keys | {f"swap_{key}" for key in SWAPPED}
 
-    assert set(experiment_named(name).metrics) <= set(held)
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_metric_is_one_that_records_hold(name: str, recorded_keys: set[str]) -> None:
+    assert set(experiment_named(name).metrics) <= recorded_keys
+
+
+@pytest.mark.parametrize("name", [name for name in experiment_names() if "attention" in name])
+def test_every_attention_row_is_registered_for_real_and_synthetic_data(name: str) -> None:
+    experiment = experiment_named(name)
+
+    reasons = [unavailable(row, on) for row in experiment.rows for on in (None, "synthetic")]
+    assert set(reasons) == {None}
+
+
+def test_tables_1_and_2_of_the_attention_paper_are_as_printed() -> None:
+    printed = {}
+    for line in ATTENTION_TABLES.split("\n")[1:-1]:
+        row_id, softmax_ciou, softmax_auc, relu_ciou, relu_auc = line.split()
+        printed[row_id] = {"ciou@0.5": float(softmax_ciou), "auc": float(softmax_auc)}
+        if relu_ciou != "-":
+            printed[f"relu_{row_id}"] = {"ciou@0.5": float(relu_ciou), "auc": float(relu_auc)}
+
+    found = [experiment_named(f"attention_table{number}").rows for number in (1, 2)]
+    random = next(row for row in found[0] if row.id == "random")
+    published = {row.id: row.published for rows in found for row in rows if row is not random}
+    assert published == printed
+    assert random.published == {"ciou@0.5": 0.12, "auc": 32.3}
+    assert random.published_spread == {"ciou@0.5": 0.2, "auc": 0.1}
+
+
+def test_table_3_of_the_attention_paper_is_as_printed() -> None:
+    lines = [line.split() for line in ATTENTION_TABLE_3.split("\n")[1:-1]]
+
+    for place, row in enumerate(experiment_named("attention_table3").rows):
+        expected = {}
+        for who, *cells in lines:
+            ciou, area = cells[2 * place : 2 * place + 2]
+            expected |= {f"{who}_ciou@0.5": float(ciou), f"{who}_auc": float(area)}
+        assert row.published == expected
+
+
+def test_lists_of_the_attention_paper_shrink_together_on_synthetic() -> None:
+    table_2 = experiment_named("attention_table2")
+
+    sizes = {}
+    for row in table_2.rows:
+        config = row_config(table_2, row, 0, on="synthetic").data
+        labelled = round(4000 * float(config.labelled or 0))
+        unlabelled = round((4000 - labelled) * float(config.unlabelled or 1))
+        sizes[row.id.removeprefix("relu_")] = (labelled, unlabelled)
+        assert row.on_synthetic.x in (None, labelled)
+
+    assert sizes == {
+        "unsup_10k": (0, 1000), "unsup_144k": (0, 4000), "semi_0.5k": (50, 1000),
+        "semi_1.0k": (100, 1000), "semi_1.5k": (150, 1000), "semi_2.0k": (200, 1000),
+        "semi_2.5k": (250, 1000),
+    }  # fmt: skip
+
+
+def test_rows_of_the_attention_tables_share_their_runs() -> None:
+    """What Table 1 ran fills Tables 2 and 3 and Figure 9."""
+    for on in (None, "synthetic"):
+        configs: dict[str, set[str]] = {}
+        for name in ("table1", "table2", "table3", "figure9"):
+            experiment = experiment_named(f"attention_{name}")
+            for row in experiment.rows:
+                identity = str(row_config(experiment, row, 0, on=on).identity())
+                configs.setdefault(row.id, set()).add(identity)
+        assert {len(found) for found in configs.values()} == {1}
 
 
 def test_table_1_of_the_hard_positive_paper_is_as_printed() -> None:

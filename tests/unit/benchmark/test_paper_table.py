@@ -441,6 +441,17 @@ def test_markdown_prints_published_ours_difference_floor_and_ceiling(
     ]
 
 
+def test_a_table_under_the_own_protocol_is_printed_once(
+    results: Path, accept: Callable[..., Record]
+) -> None:
+    accept(OURS, 0, own=0.5)
+
+    page = table_markdown(table(results, protocol="bench-v1"))
+
+    assert page.count("50.0") == 2  # ciou@0.5 and auc
+    assert "The same runs" not in page
+
+
 def test_the_terminal_shows_intervals_in_brackets(
     results: Path, accept: Callable[..., Record]
 ) -> None:
