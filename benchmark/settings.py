@@ -11,6 +11,8 @@ NOT_IN_HASH = re.compile(
     r"data\.feature_cache(_gb)?|logging\..*"
 )
 """Settings that must not change a score: runs that differ in them alone are the same run."""
+TRUTH_ONLY = re.compile(r"data\.annotators")
+"""Settings of what is scored against: they change a score, but nothing that is trained."""
 PATHS = re.compile(r"data\.(root|annotations|shards)|logging\.runs")
 """Settings that say where a user keeps things; no record holds them."""
 

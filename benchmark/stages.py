@@ -25,7 +25,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from benchmark.config import RunConfig
 from benchmark.records import write_json
-from benchmark.settings import NOT_IN_HASH, PATHS, content_hash
+from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
 from metrics.errors import BenchError
@@ -55,7 +55,9 @@ class StageRunner:
         shared = {
             key: value
             for key, value in self.config.values.items()
-            if not key.startswith("method.") and not NOT_IN_HASH.fullmatch(key)
+            if not key.startswith("method.")
+            and not NOT_IN_HASH.fullmatch(key)
+            and not TRUTH_ONLY.fullmatch(key)
         }
         kind = f"{type(method).__module__}.{type(method).__qualname__}"
         folder = self._stage_folder(name, {"kind": kind, "method": own, "run": shared})

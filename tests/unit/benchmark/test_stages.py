@@ -277,8 +277,9 @@ def test_runs_that_differ_share_a_stage_with_settings_of_its_own(
     fit_apart(tmp_path, "data.labelled=0", "data.unlabelled=0.4", settings=OWN | {
         "data.unlabelled": None})  # fmt: skip
     fit_apart(tmp_path, "optim.lr=0.1", "trainer.max_epochs=9")
+    fit_apart(tmp_path, "data.annotators=true")  # only what is tested against
     fit_apart(tmp_path, "data.generator_seed=1")
 
-    first, second, third, other_clips = (each.folder for each in trained)
-    assert first == second == third
+    first, second, third, annotated, other_clips = (each.folder for each in trained)
+    assert first == second == third == annotated
     assert other_clips != first
