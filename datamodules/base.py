@@ -279,8 +279,11 @@ class ClipData(pl.LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Loads the lists, so that every process fails early and in the same words."""
         if stage == "fit" and not len(self.report.splits["train"]):
+            chosen = "data.train_list"
+            if self.config.labelled is not None:
+                chosen = f"data.labelled={self.config.labelled}"
             raise BenchError(
-                "the training list is empty after exclusions; check data.root and data.train_list"
+                f"the training list is empty after exclusions; check data.root and {chosen}"
             )
         if not len(self.report.splits["test"]):
             raise BenchError(

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 
 from datamodules.sample_data import write_sample
 
@@ -235,6 +237,76 @@ def test_weights_that_are_not_there(
     words = ("method.backbone=resnet18", f"method.pretrained={tmp_path / 'weights.pt'}")
 
     assert "is no file of ResNet-18 weights" in refused(*on_vggss, *words)
+
+
+@pytest.fixture(scope="module")
+def annotated_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("annotated") / "flickr"
+    write_sample("flickr", folder, clips=24)
+    return folder
+
+
+@pytest.fixture
+def on_flickr(annotated_pairs: Path, tmp_path: Path) -> tuple[str, ...]:
+    """The words of a small run, after a list was written that no pair is in."""
+    (tmp_path / "nobody.txt").write_text("999999\n888888\n")
+    return ("--method", "attention", "--data", "flickr", "--preset", "small", "data.batch_size=4",
+            f"data.root={annotated_pairs}")  # fmt: skip
+
+
+def test_a_pair_without_boxes_in_a_supervised_run(
+    refused: Callable[..., str], on_flickr: tuple[str, ...]
+) -> None:
+    words = refused(*on_flickr, "method.supervision=supervised", "data.train_list=full")
+
+    assert words.startswith("method.supervision=supervised: 9 of 18 training clips have no boxes, ")
+    assert "such as 2" in words
+    assert "set method.supervision=semi" in words
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("method.supervision=supervised",),
+         "the training list is empty after exclusions; check data.root and data.labelled="),
+        (("method.supervision=semi", "data.unlabelled=full"),
+         "method.supervision=semi: none of the 18 training clips has boxes; check data.labelled="),
+    ],
+    ids=["supervised", "semi"],
+)  # fmt: skip
+def test_an_annotation_list_that_matches_no_clip(
+    settings: tuple[str, ...],
+    words: str,
+    refused: Callable[..., str],
+    on_flickr: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    nobody = f"data.labelled={tmp_path / 'nobody.txt'}"
+
+    assert refused(*on_flickr, *settings, nobody).startswith(words)
+
+
+def test_weights_of_another_network(
+    refused: Callable[..., str], on_flickr: tuple[str, ...], tmp_path: Path
+) -> None:
+    weights = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    published = ("method.backbone=vgg16_soundnet", "method.pretrained=null",
+                 "method.sample_rate_hz=22050")  # fmt: skip
+
+    for setting, network in (("pretrained_vision", "VGG-16"), ("pretrained_sound", "SoundNet")):
+        words = refused(*on_flickr, *published, f"method.{setting}={weights}")
+        assert f"method.{setting}='{weights}' is no file of {network} weights" in words
+
+
+def test_sound_too_short_for_the_stack(
+    refused: Callable[..., str], on_flickr: tuple[str, ...]
+) -> None:
+    published = ("method.backbone=vgg16_soundnet", "method.pretrained=null")
+
+    words = refused(*on_flickr, *published, "method.sample_rate_hz=8000")
+
+    assert words.startswith("SoundNet needs 209374 samples, 9.5 s at 22050 Hz, and hears 80000; ")
 
 
 def test_a_corrupt_frame_and_a_truncated_sound_are_left_out_and_counted(
