@@ -361,13 +361,11 @@ def row_config(
     own, asked = plain.identity()["values"], config.identity()["values"]
     changed = [key for key in own if own[key] != asked[key] and key not in experiment.weights]
     if changed:
+        also = f", or weights: {' '.join(experiment.weights)}" if experiment.weights else ""
         raise BenchError(
             f"experiment {experiment.name}, row {row.id}: {', '.join(changed)} would make another "
             "run than the row's; with --experiment give only settings that cannot change a score, "
-            "such as data.root, data.num_workers, trainer.devices or logging.runs"
-            + "".join(
-                f", or weights: {' '.join(experiment.weights)}" for _ in experiment.weights[:1]
-            )
+            f"such as data.root, data.num_workers, trainer.devices or logging.runs{also}"
         )
     return config
 

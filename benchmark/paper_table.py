@@ -185,8 +185,9 @@ def _spread_of_draws(
     runs: Sequence[StoredRun], boards: Sequence[ProtocolFigures], key: str
 ) -> float | None:
     """Standard deviation over the draws of a floor that draws, in percent; else None."""
-    ((run, board),) = zip(runs, boards, strict=True)
-    own = board.floors.get(run.record.method)
+    if len(runs) != 1:
+        return None
+    own = boards[0].floors.get(runs[0].record.method)
     return None if own is None or key not in own.spread else 100 * own.spread[key]
 
 
