@@ -123,7 +123,7 @@ def _success(table: PaperTable, filled: Sequence[FilledRow]) -> Figure:
     _draw_bounds(axes, filled, drawn={row.row.method for row in floors})
     axes.axvline(0.5, color="#d9d9df", linewidth=1, zorder=1)
     axes.set(xlim=(0, 1), ylim=(0, 102), xlabel="cIoU threshold", ylabel="success ratio (%)")
-    _legend(axes)
+    _legend(figure)
     _say(figure, filled, "bands reach from the lowest to the highest seed")
     return figure
 
@@ -168,7 +168,7 @@ def _onscreen(table: PaperTable, filled: Sequence[FilledRow]) -> Figure:
         _draw_confidence(axes, row)
     for axes in panels[len(filled) :]:
         axes.remove()
-    _legend(panels[0])
+    panels[0].legend(frameon=False, fontsize=9, labelcolor=INK)
     _say(figure, filled, "dashed lines are medians")
     return figure
 
@@ -218,7 +218,7 @@ def _curve(table: PaperTable, filled: Sequence[FilledRow]) -> Figure:
     axes.set_xticks(places, [f"{x:g}" for x in places])
     axes.minorticks_off()
     axes.set(xlabel=table.experiment.figure_x, ylabel=f"{key} (%)")
-    _legend(axes)
+    _legend(figure)
     _say(figure, filled, "small dots are seeds")
     return figure
 
@@ -241,7 +241,7 @@ def _x(table: PaperTable, row: FilledRow) -> float | None:
 
 def _panels(table: PaperTable, down: int, across: int) -> tuple[Figure, list[list[Axes]]]:
     """An empty figure under its title; panels in rows."""
-    width, height = (7.2, 5.2) if down * across == 1 else (4.4 * across, 3.3 * down + 0.9)
+    width, height = (9.0, 5.0) if down * across == 1 else (4.4 * across, 3.3 * down + 0.9)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
     figure.suptitle(
         f"{table.experiment.table}: {table.experiment.source}".partition(", page")[0],
@@ -273,8 +273,9 @@ def _line(place: int) -> dict[str, object]:
     return {"color": COLOURS[colour], "linestyle": DASHES[turn % len(DASHES)]}
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+def _legend(figure: Figure) -> None:
+    """Beside the one panel, where it hides nothing."""
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _label(row: FilledRow) -> str:

@@ -328,29 +328,41 @@ def _blocks(table: PaperTable) -> list[_Block]:
 
 
 def _paper_block(table: PaperTable) -> _Block:
-    """Published beside ours, under the paper's protocol."""
+    """Published beside ours, under the paper's protocol; ours alone where nothing is printed."""
     keys = table.experiment.metrics
+    printed = {key for filled in table.rows for key in filled.row.published}
+    header = [""]
+    for key in keys:
+        header += [f"{key} published", "ours", "difference"] if key in printed else [key]
     lines = []
     for filled in table.rows:
         cells = [filled.label]
         for key in keys:
-            published = filled.row.published.get(key)
-            difference = filled.difference.get(key)
-            cells += [
-                _published_cell(published, filled.row.published_spread.get(key)),
-                _mean_cell(filled.ours.get(key)),
-                NONE if difference is None else f"{difference:+.1f}",
-            ]
+            cells += _published_cells(filled, key) if key in printed else [
+                _mean_cell(filled.ours.get(key))
+            ]  # fmt: skip
         lines.append([*cells, NONE if filled.n is None else str(filled.n)])
     for name, figures in _named_bounds(table, table.experiment.protocol):
-        cells = [cell for key in keys for cell in (NONE, _figure_cell(figures.get(key)), NONE)]
-        lines.append([name, *cells, NONE])
+        cells = [name]
+        for key in keys:
+            beside = [NONE] if key in printed else []
+            cells += [*beside, _figure_cell(figures.get(key)), *beside]
+        lines.append([*cells, NONE])
     where = "" if table.on is None else f", ours on {table.on}"
     return _Block(
         f"{table.experiment.table}, protocol {table.experiment.protocol}, in %{where}",
-        ("", *(word for key in keys for word in (f"{key} published", "ours", "difference")), "n"),
+        (*header, "n"),
         lines,
     )
+
+
+def _published_cells(filled: FilledRow, key: str) -> list[str]:
+    difference = filled.difference.get(key)
+    return [
+        _published_cell(filled.row.published.get(key), filled.row.published_spread.get(key)),
+        _mean_cell(filled.ours.get(key)),
+        NONE if difference is None else f"{difference:+.1f}",
+    ]
 
 
 def _named_bounds(table: PaperTable, protocol: str) -> Iterable[tuple[str, dict[str, float]]]:
@@ -382,7 +394,7 @@ def _own_block(table: PaperTable) -> _Block:
 
 def _claims_block(table: PaperTable) -> _Block:
     return _Block(
-        f"Orderings that the paper claims, answered under {OWN_PROTOCOL} by paired differences in "
+        f"Orderings that are claimed, answered under {OWN_PROTOCOL} by paired differences in "
         "points",
         ("claim", "better than", "metric", "difference", "n", "answer", "because"),
         [

@@ -441,6 +441,19 @@ def test_markdown_prints_published_ours_difference_floor_and_ceiling(
     ]
 
 
+def test_a_metric_without_a_published_value_is_one_column(
+    results: Path, accept: Callable[..., Record]
+) -> None:
+    rows = (replace(BASE, published={}), replace(OURS, published={"auc": 38.0}))
+    accept(OURS, 0, lvs=0.25)
+
+    page = table_markdown(table(results, rows=rows))
+
+    assert "|  | ciou@0.5 | auc published | ours | difference | n |" in page
+    assert "| Ours | 25.0 [23.0, 26.0] | 38.0 | 30.0 | -8.0 | 5156 |" in page
+    assert "| floor center | 34.0 | - | 37.4 | - | - |" in page
+
+
 def test_a_table_under_the_own_protocol_is_printed_once(
     results: Path, accept: Callable[..., Record]
 ) -> None:
