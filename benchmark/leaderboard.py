@@ -1,5 +1,6 @@
 """``leaderboard.md`` as a pure function of records: any order of them gives the same bytes."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from benchmark.records import (
     read_results,
     write_atomically,
 )
-from benchmark.settings import NOT_IN_HASH, content_hash, flat
+from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash, flat
 
 KEYS = ("ciou@0.5", "pixel_ap", "pointing", "auc")
 CLAIMED = ("ciou@0.5", "pixel_ap")
 SEGMENTS = ("segment_acc",)  # in place of both where nobody marked a place
+FURTHER = ("context_pointing", "onscreen_auc")  # where any run of a section has them
 FIELD_KEYS = ("ciou@0.5", "auc")
 NONE = "-"
 
@@ -35,6 +37,7 @@ INTRODUCTION = """\
 HOW_TO_READ = """\
 **How to read this page.**
 Every number is a percentage, and higher is better: `ciou@0.5` is the share of clips whose source is found with a consensus IoU of at least 0.5, `auc` the same averaged over all such bars, `pixel_ap` the average precision of a map's pixels, and `pointing` the share of clips where the highest point of the map lies on the source.
+Where clips hold them, `context_pointing` is the share whose highest point lies on what only occurs with the sound (here lower is better), and `onscreen_auc` how well the confidence tells sounds of the frame from others.
 In brackets stands the 95 % interval: how far the number may be off because these test clips were drawn and not others (bootstrap).
 Where a method was trained with several seeds, the number is the mean over them, ± is the standard deviation from seed to seed, and the brackets hold the mean lower and the mean upper end of their intervals.
 *Floors* are rules that never hear the sound (± there is over random draws), and the *ceiling* is the most that any map could score once the protocol's rule has cut it: a method that does not clear the floors has shown nothing.
@@ -87,8 +90,8 @@ def is_current(results_dir: Path, path: Path) -> bool:
 def leaderboard(records: Iterable[Record]) -> str:
     """Page of all records in Markdown, the same for any order of them.
 
-    There is one section per data set, protocol and test list, since numbers of different lists
-    cannot be compared. Runs that are not ranked are counted below with their reasons.
+    There is one section per data set, protocol, test list and truth, since numbers of different
+    ones cannot be compared. Runs that are not ranked are counted below with their reasons.
 
     Args:
         records: with different ids.
@@ -107,11 +110,19 @@ def leaderboard(records: Iterable[Record]) -> str:
     sections: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in kept:
         test = record.splits["test"]
-        sections[record.data, record.protocol, test.name, test.sha256].append(record)
+        place = (record.data, record.protocol, test.name, test.sha256, _truth_settings(record))
+        sections[place].append(record)
     blocks = [INTRODUCTION, HOW_TO_READ if kept else "No run has been accepted so far.\n"]
     blocks += [_section(sections[key]) for key in sorted(sections)]
     blocks += [_left_out(left_out)] if left_out else []
     return "\n".join(blocks)
+
+
+def _truth_settings(record: Record) -> str:
+    """Settings of a run that change what it is scored against, as words; none where all are off."""
+    settings = dict(flat(record.config))
+    chosen = {key: settings[key] for key in sorted(settings) if TRUTH_ONLY.fullmatch(key)}
+    return " ".join(f"{key}={json.dumps(value)}" for key, value in chosen.items() if value)
 
 
 def variant_key(record: Record) -> str:
@@ -149,11 +160,15 @@ def _section(records: Sequence[Record]) -> str:
     first = records[0]
     test = first.splits["test"]
     floors, ceiling = _floors(records), _fullest(records).ceiling
+    scored_against = _truth_settings(first)
     has_places = any(key in record.metrics for record in records for key in KEYS)
-    keys, claimed = (KEYS, CLAIMED) if has_places else (SEGMENTS, SEGMENTS)
+    further = (key for key in FURTHER if any(key in record.metrics for record in records))
+    claimed = CLAIMED if has_places else SEGMENTS
+    keys = (*(KEYS if has_places else SEGMENTS), *further)
     blocks = [
         f"## {first.data}, protocol {first.protocol}\n",
-        f"Test list `{test.name}` of {test.n} clips, sha256 `{test.sha256[:8]}`.\n",
+        f"Test list `{test.name}` of {test.n} clips, sha256 `{test.sha256[:8]}`"
+        + (f", scored with `{scored_against}`.\n" if scored_against else ".\n"),
         *([] if has_places else [ONLY_SEGMENTS]),
         markdown_table(("", "seeds", "n", *keys), _score_lines(rows, floors, ceiling, keys)),
     ]

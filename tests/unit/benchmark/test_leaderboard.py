@@ -273,3 +273,24 @@ def test_a_run_without_weights_is_listed_as_not_pretrained(
 
     claims = lines_with(page, "**hardpos**")[1].split(" | ")
     assert expected == claims[-2]
+
+
+def test_runs_that_are_scored_against_other_truth_have_a_section_of_their_own(
+    record: Record,
+) -> None:
+    data = dict(record.config["data"]) | {"annotators": True}  # type: ignore[call-overload]
+    other = replace(record, id=record.id + "x", config=record.config | {"data": data})
+
+    page = leaderboard([record, other])
+
+    assert 2 == page.count("\n## ")
+    assert 1 == page.count(", scored with `data.annotators=true`.")
+
+
+def test_keys_that_only_some_clips_have_are_shown_where_a_run_has_them(record: Record) -> None:
+    biased = replace(record, metrics={**record.metrics, "context_pointing": 0.75})
+
+    (header, *_) = lines_with(leaderboard([biased]), "context_pointing |")
+
+    assert "context_pointing" in header
+    assert [] == lines_with(leaderboard([record]), "context_pointing |")
