@@ -39,7 +39,11 @@ def test_make_has_the_targets_of_the_readme(line: str):
 @pytest.mark.parametrize(
     "line", [line for line in BENCH if line.startswith(("list", "show", "table"))]
 )
-def test_looking_commands_run(line: str, bench: Bench):
+def test_looking_commands_run(
+    line: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
     done = bench(*shlex.split(line))
 
     assert (0, True) == (done.code, bool(done.out))
