@@ -275,7 +275,7 @@ def _line(place: int) -> dict[str, object]:
 
 def _legend(figure: Figure) -> None:
     """Beside the one panel, where it hides nothing."""
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _label(row: FilledRow) -> str:
