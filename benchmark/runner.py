@@ -48,7 +48,7 @@ from benchmark.records import (
 )
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import PATHS, content_hash, nested
-from benchmark.stages import StageRunner, is_first_rank, locked
+from benchmark.stages import StageRunner, is_first_rank, lists_of, locked
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method
@@ -120,7 +120,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         if is_first_rank():
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
-        stages = _stage_runner(config, data)
+        stages = StageRunner(config, data, lists_of(data))
         tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
             method, data, stages, folder
         )  # fmt: skip
@@ -151,7 +151,7 @@ def keep_features(config: RunConfig, say: Callable[[str], None]) -> str:
     reason = obstacle(method.extractor(), data)
     if reason is not None:
         raise BenchError(f"no features can be kept: {reason}")
-    stages = _stage_runner(config, data)
+    stages = StageRunner(config, data, lists_of(data))
     method.prepare(stages, data)  # the streams may come from a stage of their own
     extractor = method.extractor()
     assert extractor is not None, "as before"
@@ -159,13 +159,6 @@ def keep_features(config: RunConfig, say: Callable[[str], None]) -> str:
     make_features(streams, data, stages.device(), say)
     total = sum(len(set(each.contents.values())) for each in streams)
     return f"{total} features are kept; runs of {config.method_name} on these data take them."
-
-
-def _stage_runner(config: RunConfig, data: ClipData) -> StageRunner:
-    trained_on = {
-        name: split.sha256 for name, split in data.report.splits.items() if name != "test"
-    }
-    return StageRunner(config, data, trained_on)
 
 
 def _method_and_data(config: RunConfig) -> tuple[Method, ClipData]:

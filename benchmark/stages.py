@@ -71,8 +71,7 @@ class StageRunner:
         data = type(self.data)(config.data, method.inputs, seed=config.seed)
         data.setup("fit")
         method.check(data)
-        lists = {name: split.sha256 for name, split in data.report.splits.items() if name != "test"}
-        runner = StageRunner(config, data, lists)
+        runner = StageRunner(config, data, lists_of(data))
         runner.notes, runner.seconds = self.notes, self.seconds
         runner.stage_hashes = self.stage_hashes
         return runner
@@ -205,6 +204,12 @@ class StageRunner:
             loggers.append(WandbLogger(project="avloc-bench", save_dir=folder, offline=offline,
                                        config=settings))  # fmt: skip
         return loggers
+
+
+def lists_of(data: ClipData) -> dict[str, str]:
+    """Hashes of the lists that stages depend on: all but that of the test clips."""
+    splits = data.report.splits.items()
+    return {name: split.sha256 for name, split in splits if name != "test"}
 
 
 class EpochLines(Callback):

@@ -23,15 +23,15 @@ from methods.lvs_vanilla import (
     SMALL,
     ContrastiveConfig,
     LvsVanilla,
-    cosine_localization,
     exponent_scale,
     require_known_pool,
-    require_other_clips,
     vanilla_rows,
 )
 from methods.mining import nearest, purity
+from methods.negatives import require_other_clips
 from methods.response import (
     contrastive_rows,
+    cosine_localization,
     masked_mean,
     paired_maps,
     pooled_negatives,

@@ -14,8 +14,9 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.global_norm import gathered, own_rows
-from methods.lvs_vanilla import RECIPE, SMALL, cosine_localization, require_other_clips
-from methods.response import masked_mean, response_maps, soft_mask
+from methods.lvs_vanilla import RECIPE, SMALL
+from methods.negatives import require_other_clips
+from methods.response import cosine_localization, masked_mean, response_maps, soft_mask
 from methods.two_stream import TwoStream, TwoStreamConfig
 
 EPSILON_NEGATIVE = 0.4  # LVS code, model.py at 8fe8cbb: below it a cell is background

@@ -11,10 +11,11 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.global_norm import gathered, own_rows
+from methods.negatives import require_other_clips
 from methods.response import (
     contrastive_rows,
+    cosine_localization,
     masked_mean,
-    paired_maps,
     pooled_negatives,
     response_maps,
     soft_mask,
@@ -103,13 +104,6 @@ def vanilla_rows(sound: Tensor, visual: Tensor, config: ContrastiveConfig) -> Te
     return contrastive_rows(positive[:, None] / scale, negative / scale, is_negative)
 
 
-def cosine_localization(streams: TwoStream, clip: Clip) -> Localization:
-    """Answer of the whole LVS family: the map alpha_ii and its maximum."""
-    visual, sound = streams(clip)
-    heatmap = paired_maps(sound, visual)
-    return Localization(heatmap, heatmap.flatten(1).amax(1))
-
-
 def exponent_scale(config: ContrastiveConfig) -> float:
     """What exponents are divided by: 1 as the paper prints, or the temperature of the LVS code."""
     return 1.0 if config.paper_literal else config.temperature
@@ -119,12 +113,3 @@ def require_known_pool(pool: str) -> None:
     """Raises BenchError unless ``method.negative_pool`` is known."""
     if pool not in ("mean", "masked"):
         raise BenchError(f"method.negative_pool={pool!r} is unknown; use mean or masked")
-
-
-def require_other_clips(batch_size: int) -> None:
-    """Raises BenchError where a global batch holds no negative at all."""
-    if batch_size < 2:
-        raise BenchError(
-            f"data.batch_size={batch_size}: a contrastive loss needs at least 2 clips in the "
-            "global batch; set data.batch_size to 2 or more"
-        )

@@ -5,8 +5,20 @@ import torch
 from torch import Tensor
 
 from methods.global_norm import gathered, own_rows
+from metrics.errors import BenchError
 
 NEGATIVES = 7301  # the stream of draws that is of negatives alone
+
+
+def require_other_clips(
+    batch_size: int,
+    reason: str = "a contrastive loss needs at least 2 clips in the global batch",
+) -> None:
+    """Raises BenchError, with the reason, where a global batch holds no negative at all."""
+    if batch_size < 2:
+        raise BenchError(
+            f"data.batch_size={batch_size}: {reason}; set data.batch_size to 2 or more"
+        )
 
 
 def derangement(size: int, seed: int, epoch: int, step: int) -> Tensor:

@@ -3,9 +3,13 @@
 First index sound, second image, as in Senocak et al. 2022.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from datamodules.clip import Clip, Localization
 
 EPSILON = 0.65  # Senocak et al. 2022, 3.2; LVS code model.py at 8fe8cbb
 TAU = 0.03  # the same places
@@ -43,6 +47,20 @@ def paired_maps(sound: Tensor, visual: Tensor) -> Tensor:
     sound = F.normalize(sound, dim=1)
     visual = F.normalize(visual, dim=1)
     return torch.einsum("bd,bdhw->bhw", sound, visual)
+
+
+def cosine_localization(
+    streams: Callable[[Clip], tuple[Tensor, Tensor]], clip: Clip
+) -> Localization:
+    """Answer of methods whose map is the plain cosine: the map of sound i on image i, its maximum.
+
+    Args:
+        streams: clips to ``V`` ``(B, D, h, w)`` and ``A`` ``(B, D)`` of their target segments.
+        clip: B clips.
+    """
+    visual, sound = streams(clip)
+    heatmap = paired_maps(sound, visual)
+    return Localization(heatmap, heatmap.flatten(1).amax(1))
 
 
 def soft_mask(alpha: Tensor, epsilon: float = EPSILON, tau: float = TAU) -> Tensor:

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from datamodules.clip import Clip
 from datamodules.features import FrozenExtractor, FrozenStream
 from methods.frontends import LogMel, NormalizedFrames
-from methods.two_stream import SHORTEST_SMALL, small_audio, small_visual
+from methods.two_stream import require_small_sound, small_audio, small_visual
 from methods.weights import Published, load_weights
-from metrics.errors import BenchError
 
 SMALL_CHANNELS, SMALL_STRIDE = 128, 8
 WARMUP = Published(
@@ -96,11 +95,7 @@ def small_streams(sample_rate_hz: int, segment_seconds: float, *, frozen: bool =
     Raises:
         BenchError: a segment is too short for the sound stream.
     """
-    if segment_seconds * sample_rate_hz < SHORTEST_SMALL:
-        raise BenchError(
-            f"method.segment_seconds={segment_seconds} is too short for method.backbone=small: it "
-            f"needs {SHORTEST_SMALL} samples"
-        )
+    require_small_sound(sample_rate_hz, segment_seconds)
     audio = nn.Sequential(LogMel(sample_rate_hz), small_audio())
     return Streams(small_visual(), audio, name="small", frozen_visual=frozen, frozen_audio=frozen)
 

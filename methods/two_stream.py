@@ -40,11 +40,7 @@ class TwoStream(nn.Module):
         if config.backbone == "small":
             if config.pretrained is not None:
                 raise BenchError("method.pretrained has no meaning with method.backbone=small")
-            if config.segment_seconds * config.sample_rate_hz < SHORTEST_SMALL:
-                raise BenchError(
-                    f"method.segment_seconds={config.segment_seconds} is too short for "
-                    f"method.backbone=small: it needs {SHORTEST_SMALL} samples"
-                )
+            require_small_sound(config.sample_rate_hz, config.segment_seconds)
             self.spectrogram: nn.Module = LogMel(config.sample_rate_hz)
             self.visual, self.audio = small_visual(), small_audio()
         elif config.backbone == "resnet18":
@@ -103,6 +99,15 @@ def small_visual() -> nn.Module:
     layers = _convolution(3, 24, 4, 2) + _convolution(24, 48, 4, 2) + _convolution(48, 96, 4, 2)
     layers += _convolution(96, 128, 1, 1)
     return with_global_statistics(nn.Sequential(*layers, nn.Conv2d(128, 128, 1), ZeroMean(128)))
+
+
+def require_small_sound(sample_rate_hz: int, segment_seconds: float) -> None:
+    """Raises BenchError where a segment is too short for the small sound stream."""
+    if segment_seconds * sample_rate_hz < SHORTEST_SMALL:
+        raise BenchError(
+            f"method.segment_seconds={segment_seconds} is too short for method.backbone=small: it "
+            f"needs {SHORTEST_SMALL} samples"
+        )
 
 
 def small_audio() -> nn.Module:

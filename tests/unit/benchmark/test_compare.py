@@ -32,14 +32,6 @@ MakeCsv = Callable[[str, list[str], Columns], str]
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """An empty folder of accepted records."""
-    folder = tmp_path / "results"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """``make_run(id, ids, columns, **changes)``: a finished run's folder, as text."""
 

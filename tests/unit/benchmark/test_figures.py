@@ -28,13 +28,6 @@ Accept = Callable[..., Record]
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    folder = tmp_path / "results"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def accept(results: Path) -> Accept:
     """``accept(row, seed, {"ciou": [0.1, 0.9]}, {"auc": 0.5})`` accepts a run of a row."""
 

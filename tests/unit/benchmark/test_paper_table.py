@@ -55,13 +55,6 @@ def experiment(**changes: Any) -> Experiment:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    folder = tmp_path / "results"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def accept(results: Path) -> Callable[..., Record]:
     """``accept(row, seed, lvs=.3, hits={"clip": 1})``: accepts a run of a row."""
 

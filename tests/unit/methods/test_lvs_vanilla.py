@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip
 from methods.base import OptimConfig
-from methods.lvs_vanilla import ContrastiveConfig, LvsVanilla, cosine_localization, vanilla_rows
+from methods.lvs_vanilla import ContrastiveConfig, LvsVanilla, vanilla_rows
+from methods.response import cosine_localization
 from metrics.errors import BenchError
 
 Features = Callable[..., tuple[Tensor, Tensor]]
