@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from numbers import Integral, Real
 from pathlib import Path
@@ -219,12 +220,18 @@ def _typed(kind: Any, value: object, where: str) -> object:
     return _typed_scalar(kind, value, where)
 
 
-def _typed_dataclass(kind: Any, content: Mapping[str, object], where: str) -> object:
-    hints = get_type_hints(kind)
-    optional = {
+@cache
+def _keys_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """Types of the keys of a dataclass, and those that may be missing."""
+    optional = frozenset(
         item.name for item in fields(kind)
         if item.default is not MISSING or item.default_factory is not MISSING
-    }  # fmt: skip
+    )  # fmt: skip
+    return get_type_hints(kind), optional
+
+
+def _typed_dataclass(kind: Any, content: Mapping[str, object], where: str) -> object:
+    hints, optional = _keys_of(kind)
     for key in hints.keys() - optional - content.keys():
         raise ValueError(f"key {_join(where, key)} is missing")
     for key in content.keys() - hints.keys():
