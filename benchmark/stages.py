@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ class StageRunner:
     def fit(self, name: str, method: M, settings: Mapping[str, object] | None = None) -> M:
         """The method after its own training run; re-used when its configuration is unchanged.
 
-        With ``settings`` it has a configuration and data of its own.
+        With ``settings`` it has a configuration, an optimiser and data of its own.
         """
         if settings is not None:
             return self._apart(method, settings).fit(name, method)
@@ -60,7 +60,8 @@ class StageRunner:
             and not TRUTH_ONLY.fullmatch(key)
         }
         kind = f"{type(method).__module__}.{type(method).__qualname__}"
-        folder = self._stage_folder(name, {"kind": kind, "method": own, "run": shared})
+        key = {"kind": kind, "method": own, "optim": asdict(method.optim), "run": shared}
+        folder = self._stage_folder(name, key)
         with locked(folder, wait=True):
             self.train(method, folder, title=name)
         return method.to(self.device())  # Lightning leaves it on the CPU
@@ -68,6 +69,7 @@ class StageRunner:
     def _apart(self, method: Method, settings: Mapping[str, object]) -> "StageRunner":
         """A runner under other settings, which tells what it does to this one."""
         config = self.config.with_settings(settings)
+        method.optim = config.optim
         data = type(self.data)(config.data, method.inputs, seed=config.seed)
         data.setup("fit")
         method.check(data)

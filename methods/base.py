@@ -57,8 +57,9 @@ class Stages(Protocol):
         """The method after its own training run; re-used when its configuration is unchanged.
 
         With ``settings``, dotted keys of ``data``, ``optim`` and ``trainer`` laid over those of the
-        run, the stage has data of its own, as ``method.inputs`` asks for them. Runs that agree in
-        all else then share it, whatever theirs are.
+        run, the stage has data of its own, as ``method.inputs`` asks for them, and the method gets
+        the optimiser of these settings in place of its own. Runs that agree in all else then share
+        it, whatever theirs are.
         """
 
     def cached(self, name: str, key: Overrides, build: Callable[[Path], None]) -> Path:

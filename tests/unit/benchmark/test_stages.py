@@ -228,6 +228,7 @@ class Trained(NamedTuple):
     max_epochs: int
     labelled: str | None
     inputs: Inputs
+    optim: OptimConfig
 
 
 @pytest.fixture
@@ -238,7 +239,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Trained]:
     def train(self: StageRunner, method: LvsVanilla, folder: Path, *, title: str) -> None:
         config = self.config
         seen.append(
-            Trained(folder, config.trainer.max_epochs, config.data.labelled, self.data.inputs)
+            Trained(
+                folder,
+                config.trainer.max_epochs,
+                config.data.labelled,
+                self.data.inputs,
+                method.optim,
+            )
         )
 
     monkeypatch.setattr(StageRunner, "train", train)
@@ -261,13 +268,14 @@ def fit_apart(tmp_path: Path, *overrides: str, settings: dict[str, object] | Non
     StageRunner(config, data, lists={"train": "a hash"}).fit("base", stage, settings or OWN)
 
 
-def test_a_stage_with_settings_of_its_own_has_its_own_data(
+def test_a_stage_with_settings_of_its_own_has_its_own_data_and_optimiser(
     trained: list[Trained], tmp_path: Path
 ) -> None:
-    fit_apart(tmp_path, "data.labelled=0.5", "trainer.max_epochs=9")
+    fit_apart(tmp_path, "data.labelled=0.5", "trainer.max_epochs=9", "optim.weight_decay=0.1")
 
     (seen,) = trained
-    assert seen[1:] == (3, None, Inputs(image_size=48, segment_seconds=0.5))
+    inputs, optim = Inputs(image_size=48, segment_seconds=0.5), OptimConfig(0.5, 0.1, "one_cycle")
+    assert seen[1:] == (3, None, inputs, optim)
 
 
 def test_runs_that_differ_share_a_stage_with_settings_of_its_own(
