@@ -105,6 +105,8 @@ def truth_hash(truth: Sequence[Truth]) -> str:
         if further != (True, None, False, ()):  # most data have none, and keep their old hash
             digest.update(repr((sample.on_screen, sample.frame)).encode())
             _add(digest, sample.segments)
+            if sample.background is not None:
+                digest.update(repr(sample.background).encode())
             for source in sample.sources:
                 digest.update(repr((source.category, source.sounding)).encode())
                 _add(digest, source.boxes)

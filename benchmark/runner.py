@@ -441,7 +441,7 @@ def _comparisons(
         name = best_floor(floors, key)
         if name is not None:
             comparisons["best_floor"][key] = _difference(scores, floors[name], key, name)
-        if "all_objects" in floors:
+        if "all_objects" in floors and key in floors["all_objects"].metrics:
             objects = comparisons.setdefault("all_objects", {})
             objects[key] = _difference(scores, floors["all_objects"], key, "all_objects")
     swap = {

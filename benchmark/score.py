@@ -232,7 +232,8 @@ def _own_truth(place: Place, record: Record | None) -> GroundTruth:
     floor = METHOD_REGISTRY.load("center", Method)  # type: ignore[type-abstract]
     data_class = DATA_REGISTRY.load(place.data, ClipData)  # type: ignore[type-abstract]
     method = floor(config.method, config.optim, seed=config.seed)
-    data = data_class(config.data, method.inputs, seed=config.seed)
+    made = config.values.get("data.segments", 1)  # all of them, whatever a method would ask for
+    data = data_class(config.data, replace(method.inputs, num_segments=made), seed=config.seed)
     data.setup("test")
     return GroundTruth(data.report.splits["test"].name, data.truth(), data.report.notes)
 

@@ -147,7 +147,13 @@ def read_ave(path: Path) -> Annotated:
         BenchError: see :func:`read_rows`; or a video has a category twice.
     """
     truth = tuple(
-        Truth(row.id, (), category=CATEGORIES[row.category], segments=row.labels)
+        Truth(
+            row.id,
+            (),
+            category=CATEGORIES[row.category],
+            segments=row.labels,
+            background=BACKGROUND,
+        )
         for row in read_rows(path)
     )
     check_repeats(truth, path)

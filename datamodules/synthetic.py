@@ -182,6 +182,7 @@ class Synthetic(ClipData):
             segments=self._events("test", row) if self.settings.segments > 1 else None,
             sources=sources,
             context=self._context(row),
+            background=len(CLASSES) if self.settings.segments > 1 else None,
         )
 
     def _context(self, row: int) -> NDArray[np.float64] | None:

@@ -26,14 +26,16 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
         protocol: rules or their name.
 
     Returns:
-        Fractions in [0, 1] per metric key, which a map with equal pixels may exceed; empty where
-        no sample has a place to find.
+        Fractions in [0, 1] per metric key, which a map with equal pixels may exceed; only
+        ``segment_acc`` where no sample has a place to find, and that where segments are known.
 
     Raises:
         BenchError: unknown protocol.
     """
     if isinstance(protocol, str):
         protocol = protocol_named(protocol)
+    knows_segments = any(sample.segments is not None for sample in truth)
+    of_segments = {"segment_acc": 1.0} if knows_segments else {}
     placed = [sample for sample in truth if sample.has_place]
     drawn = [grid_truth(sample, protocol) for sample in placed]
     best = np.array([_best(gt, protocol) for gt in drawn])
@@ -41,7 +43,7 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
     if protocol.empty_truth == "excluded":
         best, marked = best[marked], marked[marked]
     if not len(best):
-        return {}
+        return of_segments
     rates = {
         f"ciou@{threshold}": success_rate(best, protocol.success_bar(threshold))
         for threshold in protocol.success_thresholds
@@ -54,6 +56,7 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
         "pixel_ap": 1.0,
         "pointing": float(marked.mean()),
         **_interactive(placed, best, protocol),
+        **of_segments,
     }
 
 

@@ -38,6 +38,13 @@ FLOORS: Mapping[str, str] = MappingProxyType(
         "all_objects": "Mask of the boxes of all objects, sounding or silent.",
     }
 )
+SEGMENT_FLOORS: Mapping[str, str] = MappingProxyType(
+    {
+        "background": "Background in every segment.",
+        "clip_label": "The clip's own event in every segment, which no method is told.",
+    }
+)
+"""Floors of the classes of segments, for their accuracy alone."""
 NOISE_CELLS = 14
 NOISE_RANGE = (0.0, 1.0)
 MOST_THREADS = 4  # numpy sorts without the interpreter lock, but the rest of a sample holds it
@@ -50,14 +57,19 @@ def available_floors(truth: Sequence[Truth]) -> tuple[str, ...]:
         truth: the whole test list.
 
     Returns:
-        All of ``FLOORS``, without ``all_objects`` unless every sample knows its objects; none where
-        no sample has a place to find, as on AVE.
+        All of ``FLOORS``, without ``all_objects`` unless every sample knows its objects, and none
+        of them where no sample has a place to find, as on AVE; then ``SEGMENT_FLOORS`` where every
+        sample knows the classes of its segments and which of them is background.
     """
-    if truth and all(sample.has_only_segments for sample in truth):
-        return ()
-    if truth and all(sample.objects is not None for sample in truth):
-        return tuple(FLOORS)
-    return tuple(name for name in FLOORS if name != "all_objects")
+    if not truth:
+        return tuple(name for name in FLOORS if name != "all_objects")
+    names: tuple[str, ...] = ()
+    if not all(sample.has_only_segments for sample in truth):
+        knows_objects = all(sample.objects is not None for sample in truth)
+        names = tuple(name for name in FLOORS if name != "all_objects" or knows_objects)
+    if all(sample.segments is not None and sample.background is not None for sample in truth):
+        names += tuple(SEGMENT_FLOORS)
+    return names
 
 
 def floor_scores(
@@ -81,7 +93,8 @@ def floor_scores(
 
     Returns:
         Scores; masks have no ``threshold`` column, ``spread`` is filled for ``random`` alone, and
-        ``random`` has a ``pixel_ap`` under ``bench-v1`` only: it costs three times the rest.
+        ``random`` has a ``pixel_ap`` under ``bench-v1`` only: it costs three times the rest. Those
+        of ``SEGMENT_FLOORS`` have ``segment_acc`` and nothing else.
 
     Raises:
         BenchError: no such floor, objects unknown, unknown protocol, or an id twice.
@@ -92,6 +105,8 @@ def floor_scores(
     if isinstance(protocol, str):
         protocol = protocol_named(protocol)
     truth_rows(truth)
+    if name in SEGMENT_FLOORS:
+        return _segment_scores(name, truth, protocol, seed)
     measured = []
     for rows in _measured(name, truth, protocol, seed=seed, draws=draws):
         measured.append(rows)
@@ -100,6 +115,18 @@ def floor_scores(
     width = row_width(protocol, num_annotators(truth))
     table = np.stack(measured, axis=1) if measured else np.empty((1, 0, width))
     return summarise(range(len(truth)), table, truth, protocol, seed=seed)
+
+
+def _segment_scores(name: str, truth: Sequence[Truth], protocol: Protocol, seed: int) -> Scores:
+    table = np.full((len(truth), row_width(protocol)), np.nan)
+    for row, sample in enumerate(truth):
+        assert sample.segments is not None, "available_floors asked for them"
+        assert sample.background is not None, "as for this"
+        events = sample.segments[sample.segments != sample.background]
+        answer = sample.background if name == "background" or not len(events) else events[0]
+        table[row, figure_place("segment_acc")] = np.mean(sample.segments == answer)
+    known = [sample.with_segments_only() for sample in truth]
+    return summarise(range(len(truth)), table, known, protocol, seed=seed)
 
 
 def best_floor(floors: Mapping[str, Scores], key: str) -> str | None:

@@ -31,7 +31,8 @@ class Truth(NamedTuple):
     ``on_screen`` is False for a negative of an extended set: a frame with a sound that is not of
     it. Such a sample has nothing to localise and counts in the on-screen metrics alone.
     ``frame`` names the frame where several samples share one (``is3``); interactive IoU goes by it.
-    ``segments`` is ``(T,)`` int64, the class of each segment, the last class being background.
+    ``segments`` is ``(T,)`` int64, the class of each segment, the last class being background,
+    and ``background`` its number, which no segment may have.
     A sample that has them and no boxes, mask or sources counts in the accuracy of segments alone.
     ``sources`` holds each source on its own, in the order of the maps of ``source_heatmap``.
     ``context`` is a ``(K, 4)`` array of boxes of what occurs together with the sound and is not its
@@ -48,12 +49,19 @@ class Truth(NamedTuple):
     segments: NDArray[np.int64] | None = None
     sources: tuple[Source, ...] = ()
     context: NDArray[np.float64] | None = None
+    background: int | None = None
 
     @property
     def has_only_segments(self) -> bool:
         """Whether the classes of segments are all that is known: nobody marked a place (AVE)."""
         marked = bool(self.boxes or self.sources) or self.mask is not None
         return self.on_screen and self.segments is not None and not marked
+
+    def with_segments_only(self) -> "Truth":
+        """The same sample for an answer of classes without a map: nothing is known of its place."""
+        return self._replace(
+            boxes=(), mask=None, objects=None, on_screen=True, frame=None, sources=(), context=None
+        )
 
     @property
     def has_place(self) -> bool:

@@ -471,7 +471,11 @@ def test_seconds_of_ave_are_scored_from_logits_alone(bench: Bench, tmp_path: Pat
     assert of_bench["metrics"] == {"segment_acc": pytest.approx(0.25)}  # 4, 3, 2, 1 of 10
     assert of_slavc["metrics"] == of_bench["metrics"]
     assert (of_bench["n"], of_bench["n_expected"], of_bench["excluded"]) == (4, 4, [])
-    assert (of_bench["floors"], of_bench["ceiling"], of_bench["partial"]) == ({}, {}, False)
+    assert of_bench["floors"] == {  # 7, 7, 8 and 8 of 10 are background
+        "background": {"segment_acc": pytest.approx(0.75)},
+        "clip_label": {"segment_acc": pytest.approx(0.25)},
+    }
+    assert (of_bench["ceiling"], of_bench["partial"]) == ({"segment_acc": 1.0}, False)
     assert "segment_acc" in bench("score", *given, "--by", "category").out
 
 

@@ -81,6 +81,7 @@ OTHERS: dict[str, list[Truth]] = {
     "frame": [Truth("a", (BOX,)), Truth("b", (BOX,), frame="f")],
     "objects": [Truth("a", (BOX,)), Truth("b", (BOX,), objects=BOX)],
     "segments": [Truth("a", (BOX,)), Truth("b", (BOX,), segments=np.array([1]))],
+    "background": [Truth("a", (BOX,)), Truth("b", (BOX,), segments=np.array([1]), background=2)],
     "source": [Truth("a", (BOX,)), Truth("b", (BOX,), sources=(Source(BOX),))],
     "context": [Truth("a", (BOX,)), Truth("b", (BOX,), context=BOX)],
     "shorter": TRUTH[:1],

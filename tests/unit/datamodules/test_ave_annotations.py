@@ -16,6 +16,7 @@ from datamodules.ave_annotations import (
 )
 from datamodules.id_lists import leakage
 from metrics.errors import BenchError
+from metrics.floors import available_floors, floor_scores
 
 BELL, RACE = "Church bell&RUhOCu3LNXM&good&2&5", "Race car, auto racing&-_-TDDxoaAc&good&0&10"
 FRYING = "Frying (food)&RUhOCu3LNXM&good&0&0"
@@ -200,3 +201,15 @@ def test_background_is_17_1_percent_of_all_seconds_and_715_of_4020_of_the_test(
     of_test = [n for n, each in zip(background, truth, strict=True) if each.id in tested]
     assert round(sum(background) / 41430, 3) == 0.171
     assert (sum(of_test), len(of_test)) == (715, 402)
+
+
+def test_the_floors_of_the_test_seconds_are_17_8_and_82_2_percent(published: Path) -> None:
+    annotations = published / "Annotations.txt"
+    tested = set(read_ave_list(published / "test_order.h5", annotations).ids)
+    truth = [sample for sample in read_ave(annotations).truth if sample.id in tested]
+
+    found = {name: floor_scores(name, truth, "bench-v1") for name in available_floors(truth)}
+
+    assert found.keys() == {"background", "clip_label"}
+    assert found["background"].metrics == {"segment_acc": pytest.approx(715 / 4020)}
+    assert found["clip_label"].metrics == {"segment_acc": pytest.approx(3305 / 4020)}

@@ -114,9 +114,9 @@ def test_beside_samples_with_a_place_only_those_count_in_its_metrics() -> None:
     assert scores.thresholds == alone.thresholds
 
 
-def test_there_is_no_floor_and_no_ceiling_where_no_place_is_known() -> None:
+def test_there_is_no_floor_and_no_ceiling_of_places_where_none_is_known() -> None:
     assert available_floors(TRUTH) == ()
-    assert ceiling(TRUTH, "bench-v1") == {}
+    assert ceiling(TRUTH, "bench-v1") == {"segment_acc": 1.0}
     with pytest.raises(BenchError, match="no floor 'center' .*: none, for no sample has a place"):
         floor_scores("center", TRUTH, "bench-v1")
 
@@ -131,3 +131,38 @@ def test_logits_alone_are_refused_where_there_is_a_place_to_find() -> None:
 
     with pytest.raises(BenchError, match=r"hold no maps; write heatmap \(N, h, w\) or boxes"):
         check_answer(Answer(segment_logits=LOGITS[0]), truth)
+
+
+def test_segments_have_floors_where_it_is_known_which_class_is_background() -> None:
+    truth = [sample._replace(background=CLASSES - 1) for sample in TRUTH]
+
+    assert available_floors(truth) == ("background", "clip_label")
+
+
+@pytest.mark.parametrize("placed", [False, True])
+@pytest.mark.parametrize("protocol", ["bench-v1", "lvs"])
+def test_the_floors_of_segments_are_background_and_the_clip_s_own_event(
+    placed: bool, protocol: str
+) -> None:
+    labels = [[4, 2, 2, 4], [4, 4, 4, 4], [0, 0, 0, 0], [3, 4, 4, 4]]
+    truth = [
+        Truth(f"clip{k}", (BOX,) if placed else (), segments=np.array(own), background=4)
+        for k, own in enumerate(labels)
+    ]
+
+    background = floor_scores("background", truth, protocol)
+    clip_label = floor_scores("clip_label", truth, protocol)
+
+    assert background.values["segment_acc"].tolist() == [0.5, 1, 0, 0.75]
+    assert clip_label.values["segment_acc"].tolist() == [0.5, 1, 1, 0.25]
+    assert dict(background.metrics) == {"segment_acc": 0.5625}
+    assert dict(clip_label.metrics) == {"segment_acc": 0.6875}
+    assert background.ids == ("clip0", "clip1", "clip2", "clip3")
+
+
+def test_a_sample_without_its_place_is_one_of_segments_alone() -> None:
+    source = Source(BOX)
+    whole = TRUTH[0]._replace(boxes=(BOX,), objects=BOX, sources=(source,), on_screen=False)
+
+    assert whole.with_segments_only().has_only_segments
+    assert whole.with_segments_only() == TRUTH[0]
