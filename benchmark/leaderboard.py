@@ -23,7 +23,7 @@ from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash, flat
 
 KEYS = ("ciou@0.5", "pixel_ap", "pointing", "auc")
 CLAIMED = ("ciou@0.5", "pixel_ap")
-SEGMENTS = ("segment_acc",)  # in place of both where nobody marked a place
+SEGMENTS = ("segment_acc",)  # beside both, or alone where nobody marked a place
 FURTHER = ("context_pointing", "onscreen_auc")  # where any run of a section has them
 FIELD_KEYS = ("ciou@0.5", "auc")
 NONE = "-"
@@ -50,9 +50,11 @@ A method that ignores the sound loses nothing when the sounds are swapped.
 """  # noqa: E501
 
 
-ONLY_SEGMENTS = """\
-There are no boxes; `segment_acc` is the share of segments given their class, background included.
-"""
+NO_PLACES = "There are no boxes.\n"
+OF_SEGMENTS = """\
+`segment_acc` is the share of segments given their class, background included; a method whose card says that it has no map is measured by it alone and stands below the others.
+The floor `clip_label` gives every segment the clip's own event, which no method is told.
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -162,14 +164,18 @@ def _section(records: Sequence[Record]) -> str:
     floors, ceiling = _floors(records), _fullest(records).ceiling
     scored_against = _truth_settings(first)
     has_places = any(key in record.metrics for record in records for key in KEYS)
+    has_segments = any(key in record.metrics for record in records for key in SEGMENTS)
+    of_segments = SEGMENTS if has_segments else ()
     further = (key for key in FURTHER if any(key in record.metrics for record in records))
-    claimed = CLAIMED if has_places else SEGMENTS
-    keys = (*(KEYS if has_places else SEGMENTS), *further)
+    keys: tuple[str, ...] = (*(KEYS if has_places else ()), *of_segments, *further)
+    claimed: tuple[str, ...] = (*(CLAIMED if has_places else ()), *of_segments)
+    floors = {name: floor for name, floor in floors.items() if floor.metrics.keys() & set(keys)}
     blocks = [
         f"## {first.data}, protocol {first.protocol}\n",
         f"Test list `{test.name}` of {test.n} clips, sha256 `{test.sha256[:8]}`"
         + (f", scored with `{scored_against}`.\n" if scored_against else ".\n"),
-        *([] if has_places else [ONLY_SEGMENTS]),
+        *([] if has_places else [NO_PLACES]),
+        *([OF_SEGMENTS] if has_segments else []),
         markdown_table(("", "seeds", "n", *keys), _score_lines(rows, floors, ceiling, keys)),
     ]
     if rows:
@@ -186,7 +192,7 @@ def _section(records: Sequence[Record]) -> str:
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
-    """Rows from the best mean of the first key down, then by label."""
+    """Rows from the best mean of the first key down, then by label; without a map after those."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[variant_key(record)].append(record)
@@ -199,12 +205,13 @@ def _rows(records: Sequence[Record]) -> list[Row]:
         )
         for key, members in groups.items()
     ]
-    return sorted(rows, key=lambda row: (-_rank_value(row), row.label))
+    return sorted(rows, key=lambda row: (_rank(row), row.label))
 
 
-def _rank_value(row: Row) -> float:
-    first = KEYS[0] if KEYS[0] in row.first.metrics else SEGMENTS[0]
-    return fmean(record.metrics.get(first, 0.0) for record in row.records)
+def _rank(row: Row) -> tuple[bool, float]:
+    has_map = KEYS[0] in row.first.metrics
+    first = KEYS[0] if has_map else SEGMENTS[0]
+    return not has_map, -fmean(record.metrics.get(first, 0.0) for record in row.records)
 
 
 def _label(record: Record) -> str:
@@ -344,7 +351,10 @@ def _field_lines(
         for name in names
     }
     none = Figures({})
-    for floor in sorted({floor for board in known.values() for floor in board.floors}):
+    boards = known.values()
+    of_places = {floor for board in boards for floor, figures in board.floors.items()
+                 if figures.metrics.keys() & set(FIELD_KEYS)}  # fmt: skip
+    for floor in sorted(of_places):
         figures = {name: known[name].floors.get(floor, none) for name in names}
         yield f"*floor* {floor}", *(_figure_cell(figures[name], key) for name, key in places)
     yield "*ceiling*", *(_percent(known[name].ceiling.get(key)) for name, key in places)

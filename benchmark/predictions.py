@@ -194,20 +194,22 @@ def _check_repeats(ids: Sequence[str]) -> None:
 
 
 def write_predictions(
-    path: Path, ids: Sequence[str], heatmaps: ArrayLike, **arrays: ArrayLike | None
+    path: Path, ids: Sequence[str], heatmaps: ArrayLike | None, **arrays: ArrayLike | None
 ) -> None:
     """Writes the predictions of a run as ``.npz``, equal bytes for equal arrays.
 
     Args:
         path: of the file.
         ids: N test ids.
-        heatmaps: ``(N, h, w)`` at grid resolution, stored as float32.
+        heatmaps: ``(N, h, w)`` at grid resolution, stored as float32; None where there are none.
         arrays: further entries with N rows, such as ``confidence=``; None is left out.
 
     Raises:
         ValueError: an array has another number of rows.
     """
-    entries = {"id": np.array(ids, dtype=np.str_), "heatmap": np.asarray(heatmaps, np.float32)}
+    entries: dict[str, NDArray[Any]] = {"id": np.array(ids, dtype=np.str_)}
+    if heatmaps is not None:
+        entries["heatmap"] = np.asarray(heatmaps, np.float32)
     entries |= {name: np.asarray(rows) for name, rows in arrays.items() if rows is not None}
     for name, rows in entries.items():
         if len(rows) != len(ids):

@@ -55,6 +55,7 @@ class Card:
     pretraining: str
     map_range: Interval | None
     floor: bool
+    localises: bool = True
 
 
 @dataclass(frozen=True)

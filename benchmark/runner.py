@@ -103,8 +103,8 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     method.check(data)
     _check_trainer(config, data)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
-    truth = data.truth()
-    _check_measurable(config, method, truth)
+    _check_measurable(config, method, data.truth())
+    truth = _measured_truth(method, data)
     identity = {
         **config.identity(),
         "lists": lists,
@@ -184,12 +184,28 @@ def _check_trainer(config: RunConfig, data: ClipData) -> None:
         )
 
 
+def _measured_truth(method: Method, data: ClipData) -> tuple[Truth, ...]:
+    """The truth of the test split that a method is measured on: without places where it has no map.
+
+    A map of equal values would be ranked as an answer, and it is none.
+    """
+    if method.card.localises:
+        return data.truth()
+    return tuple(sample.with_segments_only() for sample in data.truth())
+
+
 def _check_measurable(config: RunConfig, method: Method, truth: Sequence[Truth]) -> None:
     if method.inputs.labels == "none" and all(sample.has_only_segments for sample in truth):
         raise BenchError(
             f"--data {config.data_name} has no boxes, only classes of segments, and "
             f"{config.method_name} answers no classes, so nothing of it could be measured; choose "
             "a method that learns classes, or data with boxes, such as --data vggss"
+        )
+    if not method.card.localises and any(sample.segments is None for sample in truth):
+        raise BenchError(
+            f"{config.method_name} with these settings has no map, only classes of segments, and "
+            f"the test clips of --data {config.data_name} have no such classes, so nothing of it "
+            "could be measured; choose settings that localise, or --data ave"
         )
 
 
@@ -269,7 +285,7 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     other = collector.answers(SWAPPED_SOUND, len(test))
     num_sources = max((data.num_sources("test", row) for row in range(len(test))), default=0)
     sources = collector.source_maps(num_sources, len(test))
-    truth = data.truth()
+    truth = _measured_truth(method, data)
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
@@ -292,7 +308,7 @@ def _predictions(
 ) -> Predictions:
     return Predictions(
         [test_ids[row] for row in answers.rows],
-        heatmap=answers.heatmap,
+        heatmap=answers.heatmap if answers.heatmap.size else None,
         confidence=answers.confidence,
         segment_logits=answers.segment_logits,
         source_heatmap=None if sources is None else sources.heatmap[answers.rows],
@@ -311,7 +327,8 @@ def _record(
     folder: Path,
     dry_run: bool,
 ) -> Record:
-    report, truth, scores = data.report, data.truth(), tested.scores[PROTOCOL]
+    report, truth = data.report, _measured_truth(method, data)
+    scores = tested.scores[PROTOCOL]
     floors = cached_floors(truth, PROTOCOL)
     reasons = _reasons(config, data, scores, dry_run=dry_run)
     metrics, ci95 = dict(scores.metrics), dict(scores.ci95)
@@ -482,7 +499,7 @@ def _write_results(
         write_predictions(
             folder / f"{name}.npz",
             [ids[row] for row in answers.rows],
-            answers.heatmap,
+            answers.heatmap if answers.heatmap.size else None,
             confidence=answers.confidence,
             boxes=answers.boxes,
             box_scores=answers.box_scores,

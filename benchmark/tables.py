@@ -84,7 +84,13 @@ def _figures_table(title: str, method: str, columns: Sequence[_Column]) -> Table
     swapped = [column.board.metrics.get(f"{SWAP}{column.key}") for column in columns]
     if any(value is not None for value in swapped):
         table.add_row("swapped sounds", *map(percent_cell, swapped))
-    for name in dict.fromkeys(name for column in columns for name in column.board.floors):
+    measured = (
+        name
+        for column in columns
+        for name, floor in column.board.floors.items()
+        if column.key in floor.metrics
+    )
+    for name in dict.fromkeys(measured):
         cells = (_floor_cell(column.board.floors.get(name), column.key) for column in columns)
         table.add_row(f"floor {name}", *cells)
     table.add_row(

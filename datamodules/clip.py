@@ -90,7 +90,7 @@ class Batch(NamedTuple):
 class Localization(NamedTuple):
     """All that a method may answer, for ``clip.target``."""
 
-    heatmap: Tensor  # (B, h, w) float at grid resolution, higher = source
+    heatmap: Tensor  # (B, h, w) float at grid resolution, higher = source; (B, 0, 0): no map
     confidence: Tensor  # (B,) float, higher = on screen
     boxes: Tensor | None = None  # (B, K, 4) xyxy in [0, 1], best first
     box_scores: Tensor | None = None  # (B, K)

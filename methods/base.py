@@ -48,6 +48,7 @@ class MethodCard:
     pretraining: str = "none"
     map_range: tuple[float, float] | None = None  # None where values have no fixed range
     floor: bool = False
+    localises: bool = True  # false: no map, and measured on the classes of segments alone
 
 
 class Stages(Protocol):

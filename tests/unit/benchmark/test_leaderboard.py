@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.leaderboard import is_current, leaderboard, write_leaderboard
-from benchmark.records import Difference, Record, read_record, write_atomically
+from benchmark.records import Difference, Figures, Record, read_record, write_atomically
 from metrics.errors import BenchError
 
 HISTORY = Path(__file__).parents[2] / "records_v1"
@@ -200,6 +200,29 @@ def test_without_places_runs_are_ranked_by_the_accuracy_of_segments(record: Reco
     assert ["70.0 [68.0, 72.0]" in row for row in rows] == [True, False]
     assert "| - | - | **+20.0** [10.0, 30.0] | - |" in section
     assert "rules of the field" not in section
+
+
+def test_a_method_without_maps_stands_below_and_is_measured_by_segments_alone(
+    record: Record,
+) -> None:
+    classes = {"metrics": record.metrics | {"segment_acc": 0.4}, "id": "both"}
+    floors = record.floors | {"background": Figures({"segment_acc": 0.25})}
+    both = replace(record, **classes, floors=floors)
+    mapless = without_places(variant(record, "method.positives=random"), 0.9)
+    mapless = replace(mapless, data=record.data)
+
+    page = leaderboard([mapless, both])
+
+    assert "|  | seeds | n | ciou@0.5 | pixel_ap | pointing | auc | segment_acc |" in page
+    rows = [line for line in page.splitlines() if line.startswith("| **hardpos") and "/" in line]
+    assert ["40.0 |" in rows[0], "| - | - | - | - | 90.0 [88.0, 92.0] |" in rows[1]] == [True] * 2
+    assert "| *floor* background | - | - | - | - | - | - | 25.0 |" in page
+
+
+def test_floors_of_segments_are_left_out_where_nothing_answers_classes(record: Record) -> None:
+    floors = record.floors | {"background": Figures({"segment_acc": 0.25})}
+
+    assert "background" not in leaderboard([replace(record, floors=floors)])
 
 
 def test_runs_trained_on_test_clips_are_marked_with_the_count(record: Record) -> None:
