@@ -2,9 +2,10 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -131,6 +132,8 @@ class ClipData(pl.LightningDataModule, ABC):
     Config: ClassVar[type[DataConfig]] = DataConfig
     has_files: ClassVar[bool] = False  # whether clips are files of the user's, which may be missing
     usual_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))  # shortest, longest sound
+    pretraining: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    """Settings under which these data stand for what streams are pretrained on."""
 
     def __init__(self, config: DataConfig, inputs: Inputs, *, seed: int) -> None:
         super().__init__()

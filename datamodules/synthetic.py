@@ -12,9 +12,10 @@ Settings and what they are good for: ``docs/data/synthetic.md``.
 Licence: the clips are the output of this program; do with them what you like.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -59,6 +60,16 @@ class Synthetic(ClipData):
     """
 
     Config: ClassVar[type[DataConfig]] = SyntheticConfig
+    pretraining: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {
+            "data.segments": 1,
+            "data.motion": "static",
+            "data.event_share": None,
+            "data.off_sounds": False,
+            "data.offscreen": 0.0,
+        }
+    )
+    """Still frames, each with a sound of its own."""
 
     def __init__(self, config: SyntheticConfig, inputs: Inputs, *, seed: int) -> None:
         super().__init__(config, inputs, seed=seed)

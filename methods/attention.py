@@ -125,7 +125,7 @@ class Attention(Method):
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """The small streams of the shared stage, or of a run."""
         if self.settings.pretrained is not None:
-            warm(self.streams, self.settings.pretrained, self.settings, self.seed, stages)
+            warm(self.streams, self.settings.pretrained, self.settings, stages, data)
 
     def extractor(self) -> FrozenExtractor | None:
         """The streams that are not trained."""

@@ -100,7 +100,11 @@ def pair_loss(image: Tensor, sound: Tensor, temperature: float) -> Tensor:
 
 
 def warm(
-    streams: Streams, pretrained: str, config: MethodConfig, seed: int, stages: Stages
+    streams: Streams,
+    pretrained: str,
+    config: MethodConfig,
+    stages: Stages,
+    data: ClipData,
 ) -> None:
     """Loads small streams: of the shared stage where ``pretrained`` is ``warmup``, else by path.
 
@@ -108,15 +112,16 @@ def warm(
         streams: of :func:`methods.streams.small_streams`; filled in place.
         pretrained: ``warmup``, or the path of a finished run of `warmup`.
         config: of the method, whose frames and sounds the streams must fit.
-        seed: of the run.
         stages: of the runner.
+        data: of the run, which says what of it stands for data to pretrain on.
 
     Raises:
         BenchError: the path holds no such streams.
     """
     if pretrained == "warmup":
         own = WarmupConfig(config.image_size, config.sample_rate_hz, config.segment_seconds)
-        stage = stages.fit("warmup", Warmup(own, OptimConfig(), seed=seed), AS_A_STAGE)
+        method = Warmup(own, OptimConfig(), seed=data.seed)
+        stage = stages.fit("warmup", method, {**AS_A_STAGE, **data.pretraining})
         streams.load_state_dict(stage.streams.state_dict())
     else:
         load_streams(streams, pretrained, "method.pretrained")

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from datamodules.base import ClipData
 from datamodules.clip import Clip, Inputs
+from datamodules.synthetic import Synthetic
+from datamodules.synthetic_settings import SyntheticConfig
 from methods.base import Method, MethodConfig, OptimConfig
 from methods.streams import load_streams, small_streams
 from methods.warmup import AS_A_STAGE, Warmup, WarmupConfig, pair_loss, warm
@@ -107,15 +110,31 @@ class OneStage:
         return method
 
 
-def test_other_methods_take_the_streams_of_the_shared_stage():
+def test_other_methods_take_the_streams_of_the_shared_stage(
+    tiny_clips: Callable[..., ClipData],
+):
     stages, streams = OneStage(), small_streams(8000, 0.5, frozen=True)
     config = MethodConfig(image_size=48, sample_rate_hz=8000, segment_seconds=0.5)
 
-    warm(streams, "warmup", config, 0, stages)
+    warm(streams, "warmup", config, stages, tiny_clips())
 
     inputs = Inputs(image_size=48, sample_rate_hz=8000, segment_seconds=0.5)
     assert stages.asked == [("warmup", inputs, AS_A_STAGE)]
     assert all((value == 2).all() for value in streams.state_dict().values())
+
+
+def test_the_stage_trains_on_stills_whatever_happens_over_time():
+    knobs = {"segments": 4, "motion": "onoff", "offscreen": 0.2, "off_sounds": True}
+    data = Synthetic(SyntheticConfig(**knobs), Inputs(num_segments=4), seed=3)
+    stages = OneStage()
+
+    warm(small_streams(16000, 0.5), "warmup", MethodConfig(), stages, data)
+
+    ((_, _, settings),) = stages.asked
+    changed = {key.removeprefix("data."): value for key, value in data.pretraining.items()}
+    assert isinstance(settings, dict)
+    assert settings == AS_A_STAGE | {f"data.{key}": value for key, value in changed.items()}
+    assert replace(data.settings, **changed) == SyntheticConfig()
 
 
 def saved(path: Path) -> Warmup:
@@ -128,11 +147,13 @@ def saved(path: Path) -> Warmup:
 
 
 @pytest.mark.parametrize("given", ["run", "run/training/weights.pt"])
-def test_other_methods_take_the_streams_of_a_finished_run(tmp_path: Path, given: str):
+def test_other_methods_take_the_streams_of_a_finished_run(
+    tmp_path: Path, given: str, tiny_clips: Callable[..., ClipData]
+):
     saved(tmp_path / "run" / "training" / "weights.pt")
     stages, streams = OneStage(), small_streams(16000, 0.5)
 
-    warm(streams, str(tmp_path / given), MethodConfig(), 0, stages)
+    warm(streams, str(tmp_path / given), MethodConfig(), stages, tiny_clips())
 
     assert stages.asked == []
     assert all((value == 3).all() for value in streams.state_dict().values())
