@@ -291,7 +291,10 @@ def _claim_header(claimed: Sequence[str]) -> Sequence[str]:
 
 def _pretraining(record: Record) -> str:
     """What a run started from: its card's word, or none where it was given no weights."""
-    weights = [value for key, value in flat(record.config) if key.startswith("method.pretrained")]
+    settings = dict(flat(record.config))
+    if settings.get("method.backbone") == "features":  # which come with the data
+        return record.card.pretraining
+    weights = [value for key, value in settings.items() if key.startswith("method.pretrained")]
     return "none" if weights and set(weights) == {None} else record.card.pretraining
 
 

@@ -25,6 +25,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.warmup:Warmup",
         "small streams by InfoNCE, which other methods start from; of no paper",
     ),
+    "avfb": (
+        "methods.avfb:Avfb",
+        "fusion and attention over segments, with classes or without (Ramaswamy and Das 2020)",
+    ),
     "center": ("methods.floors:Center", "floor: a disc in the middle, cut by each rule"),
     "mean_box": ("methods.floors:MeanBox", "floor: the mean truth of the other folds"),
     "full": ("methods.floors:Full", "floor: every pixel"),

@@ -219,6 +219,15 @@ def test_a_method_without_maps_stands_below_and_is_measured_by_segments_alone(
     assert "| *floor* background | - | - | - | - | - | - | 25.0 |" in page
 
 
+def test_features_that_come_with_the_data_are_no_training_from_nothing(record: Record) -> None:
+    method = {"backbone": "features", "pretrained": None, "pretrained_vision": None}
+    card = replace(record.card, pretraining="vision: ImageNet, sound: VGGish")
+
+    page = leaderboard([replace(record, card=card, config=record.config | {"method": method})])
+
+    assert "| vision: ImageNet, sound: VGGish |" in page
+
+
 def test_floors_of_segments_are_left_out_where_nothing_answers_classes(record: Record) -> None:
     floors = record.floors | {"background": Figures({"segment_acc": 0.25})}
 

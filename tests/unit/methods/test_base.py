@@ -167,13 +167,17 @@ PRECISIONS = (torch.float32, torch.float64)
 NUM_TRAIN, ROWS = 24, [3, 20, 9, 14, 0, 17, 6, 11]
 
 
-def noise_clip(frame_rows: list[int], sound_rows: list[int], dtype: torch.dtype) -> Clip:
-    """Clips of 64 px and 1 s that are a function of their rows."""
+def noise_clip(
+    frame_rows: list[int], sound_rows: list[int], dtype: torch.dtype, segments: int
+) -> Clip:
+    """Segments of 64 px and 1 s that are a function of the rows of their clips."""
     frames, sounds = [], []
     for frame_row, sound_row in zip(frame_rows, sound_rows, strict=True):
-        blocks = np.random.default_rng([frame_row, 0]).integers(256, size=(1, 3, 8, 8))
+        blocks = np.random.default_rng([frame_row, 0]).integers(256, size=(segments, 3, 8, 8))
         frames.append(blocks.repeat(8, 2).repeat(8, 3).astype(np.uint8))
-        sounds.append(np.random.default_rng([sound_row, 1]).uniform(-1, 1, (1, 16000)))
+        draws = np.random.default_rng([sound_row, 1])
+        loudness = draws.uniform(0, 1, (segments, 1))
+        sounds.append(loudness * draws.uniform(-1, 1, (segments, 16000)))
     return Clip(
         torch.tensor(frame_rows),
         torch.from_numpy(np.stack(frames)),
@@ -210,12 +214,12 @@ def one_step(
 ) -> dict[str, Any]:
     """Loss and parameter gradients of one training step on a rank's stride of the batch."""
     method = small_method(name, settings).to(dtype)
-    rows = ROWS[rank::world_size]
+    rows, segments = ROWS[rank::world_size], method.inputs.num_segments
     extra = None
     if method.draw is not None:
         frames, sounds = method.draw(np.array(rows), 0, method.seed)
-        extra = noise_clip(frames.tolist(), sounds.tolist(), dtype)
-    loss = method.loss(Batch(noise_clip(rows, rows, dtype), extra=extra))
+        extra = noise_clip(frames.tolist(), sounds.tolist(), dtype, segments)
+    loss = method.loss(Batch(noise_clip(rows, rows, dtype, segments), extra=extra))
     loss.backward()
     gradients = {key: value.grad for key, value in method.named_parameters() if value.requires_grad}
     buffers = {key: value for key, value in method.named_buffers() if "running" in key}
