@@ -59,6 +59,22 @@ annotator3  63.6 52.6  74.8 55.6  77.2 57.3
 annotators  60.1 52.4  72.5 55.6  75.2 57.2
 """
 """Senocak et al. 2018, Table 3: IoU and AUC, unsupervised, supervised, semi-supervised."""
+AVFB_TABLE_1 = """
+audio         60.6 57.9
+visual        56.7 54.3
+assisted      59.9 56.5
+audio_visual  73.1 65.8
+ave           72.7 66.7
+avsdn         72.8 66.5
+full          74.8 68.9
+"""
+"""Ramaswamy and Das 2020, Table 1: accuracy, supervised and weakly supervised."""
+AVFB_TABLES = {
+    "avfb_table2": {"multiplication": 67.7, "addition": 69.3, "concatenation": 68.8, "lstm": 71.1,
+                    "mfb": 73.2, "full": 74.8},
+    "avfb_table3": {"avfb": 73.4, "swab_mean": 74.0, "swab_max": 73.7, "swab": 74.4, "full": 74.8},
+}  # fmt: skip
+"""The same, Tables 2 and 3: accuracy, supervised."""
 OF_BASELINE = "20261120T125034Z-lvs_vanilla-synthetic-c6e0e688"  # the accepted run of seed 0
 
 
@@ -84,13 +100,15 @@ def test_every_available_row_is_composed(name: str, on: str | None) -> None:
 
 @pytest.fixture(scope="module")
 def recorded_keys() -> set[str]:
-    """Metrics of a run on clips with three annotators, a context, and sounds from elsewhere."""
+    """Metrics of runs on clips with annotators, a context, segments, and sounds from elsewhere."""
     box = np.array([[0.1, 0.2, 0.6, 0.7]])
+    segments = np.array([0, 1])
     truth = [
-        Truth("shown", (box, box, box), context=box),
-        Truth("elsewhere", (box[:0],) * 3, on_screen=False),
+        Truth("shown", (box, box, box), context=box, segments=segments, background=1),
+        Truth("elsewhere", (box[:0],) * 3, on_screen=False, segments=segments, background=1),
     ]
-    keys = set(floor_scores("center", truth, "bench-v1").metrics)
+    keys = {key for floor in ("center", "background")
+            for key in floor_scores(floor, truth, "bench-v1").metrics}  # fmt: skip
     return keys | {f"swap_{key}" for key in SWAPPED}
 
 
@@ -162,6 +180,26 @@ def test_rows_of_the_attention_tables_share_their_runs() -> None:
                 identity = str(row_config(experiment, row, 0, on=on).identity())
                 configs.setdefault(row.id, set()).add(identity)
         assert {len(found) for found in configs.values()} == {1}
+
+
+def test_the_tables_of_the_avfb_paper_are_as_printed() -> None:
+    expected = {}
+    for line in AVFB_TABLE_1.split("\n")[1:-1]:
+        row_id, supervised, weak = line.split()
+        expected |= {row_id: float(supervised), f"weak_{row_id}": float(weak)}
+
+    for name, printed in {"avfb_table1": expected, **AVFB_TABLES}.items():
+        rows = experiment_named(name).rows
+        assert {row.id: row.published for row in rows} == {
+            row_id: {"segment_acc": value} for row_id, value in printed.items()
+        }
+
+
+def test_the_full_model_of_the_avfb_tables_is_one_run() -> None:
+    for on in (None, "synthetic"):
+        tables = [experiment_named(f"avfb_table{number}") for number in (1, 2, 3)]
+        full = [row_config(table, table.row("full"), 0, on=on) for table in tables]
+        assert len({str(config.identity()) for config in full}) == 1
 
 
 def test_table_1_of_the_hard_positive_paper_is_as_printed() -> None:
