@@ -67,6 +67,7 @@ class Synthetic(ClipData):
             "data.event_share": None,
             "data.off_sounds": False,
             "data.offscreen": 0.0,
+            "data.background": 0.0,
         }
     )
     """Still frames, each with a sound of its own."""

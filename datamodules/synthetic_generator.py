@@ -231,8 +231,9 @@ def generate_scene(
     scene = _still_scene(index % len(CLASSES), knobs.sources, stream(_SCENE_STREAM))
     if knobs.sources == 2:
         scene = _with_second_source(scene, stream(_SECOND_STREAM))
-    if knobs.offscreen:
-        scene = _perhaps_off_screen(scene, knobs.offscreen, stream(_OFF_SCREEN_STREAM))
+    off_screen = knobs.offscreen + (knobs.background if split == "train" else 0)
+    if off_screen:
+        scene = _perhaps_off_screen(scene, off_screen, stream(_OFF_SCREEN_STREAM))
     if knobs.off_sounds:
         scene = scene._replace(off_sound=_absent_class(scene, stream(_OFF_CLASS_STREAM)))
     if knobs.context:

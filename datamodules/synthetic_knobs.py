@@ -36,6 +36,7 @@ class SyntheticKnobs:
     sources: int = 1  # objects that sound
     offscreen: float = 0.0  # share of clips whose sound is of no object in the frame
     context: float = 0.0  # share of clips whose strip has the colour of the class that sounds
+    background: float = 0.0  # share of training clips that are off the screen beside offscreen
 
     def changed(self) -> dict[str, object]:
         """The knobs that are not off, by name, as JSON holds them."""
@@ -75,12 +76,17 @@ def _complaints(knobs: SyntheticKnobs) -> Iterator[str]:
         )
     yield from _event_complaints(knobs)
     yield from _sound_complaints(knobs)
-    for name in ("offscreen", "context"):
+    for name in ("offscreen", "context", "background"):
         share = getattr(knobs, name)
         if not 0 <= share <= 1:
             yield f"data.{name}={share} must be a share of the clips, from 0 to 1"
     if knobs.offscreen == 1:
         yield "data.offscreen=1.0 leaves no clip with a source to localise; use less than 1"
+    elif knobs.offscreen + knobs.background >= 1:
+        yield (
+            f"data.background={knobs.background} beside data.offscreen={knobs.offscreen} leaves no "
+            "training clip with a source to learn; make their sum less than 1"
+        )
 
 
 def _event_complaints(knobs: SyntheticKnobs) -> Iterator[str]:
@@ -113,7 +119,7 @@ def _sound_complaints(knobs: SyntheticKnobs) -> Iterator[str]:
             )
     if knobs.sources not in (1, 2):
         yield f"data.sources={knobs.sources} must be 1 or 2"
-    for name in ("offscreen", "context"):
+    for name in ("offscreen", "context", "background"):
         if knobs.sources == 2 and getattr(knobs, name):
             yield f"data.{name}={getattr(knobs, name)} is for one source; set data.sources=1"
 

@@ -35,6 +35,7 @@ class SyntheticConfig(DataConfig):
     snr_db_high: float | None = None
     sources: int = 1  # 1 | 2 objects that sound at once
     offscreen: float = 0.0  # share of clips whose sound is of a class that is not in the frame
+    background: float = 0.0  # share of the training clips that is so beside offscreen; no others
     context: float = 0.0  # share of clips with a strip in the colour of the class that sounds
     annotators: bool = False  # tested against what three people drew, in place of the exact boxes
 
@@ -153,6 +154,7 @@ def knobs_of(config: SyntheticConfig) -> SyntheticKnobs:
         sources=config.sources,
         offscreen=config.offscreen,
         context=config.context,
+        background=config.background,
     )
 
 

@@ -324,6 +324,19 @@ def test_the_asked_for_share_of_clips_sounds_from_off_the_screen() -> None:
     assert within(np.mean([not scene.sources for scene in scenes]), 0.3, 1000)
 
 
+def test_training_alone_has_clips_of_background_beside_those_off_the_screen() -> None:
+    knobs = replace(OFFSCREEN, background=0.4)
+    scenes = {split: [generate_scene(0, index, knobs, split=split) for index in range(1000)]
+              for split in ("train", "val", "test")}  # fmt: skip
+    without = [generate_scene(0, index, OFFSCREEN, split="test") for index in range(1000)]
+
+    shares = {split: np.mean([not scene.sources for scene in made])
+              for split, made in scenes.items()}  # fmt: skip
+    assert within(shares["train"], 0.7, 1000)
+    assert within(shares["val"], 0.3, 1000)
+    assert [scene.unseen for scene in scenes["test"]] == [scene.unseen for scene in without]
+
+
 def test_a_sound_from_off_the_screen_is_of_a_class_that_is_not_in_it() -> None:
     away = [clip for clip in clips_of(OFFSCREEN, 48) if not clip.on_screen[0]]
 
@@ -466,6 +479,9 @@ def test_a_value_with_a_meaning_is_accepted(name: str) -> None:
         (SyntheticKnobs(offscreen=1.1), r"data\.offscreen=1\.1 must be a share of the clips"),
         (SyntheticKnobs(offscreen=1.0), r"data\.offscreen=1\.0 leaves no clip with a source"),
         (SyntheticKnobs(context=-0.1), r"data\.context=-0\.1 must be a share of the clips"),
+        (SyntheticKnobs(background=1.0), r"background=1\.0 beside data\.offscreen=0\.0 leaves no"),
+        (SyntheticKnobs(offscreen=0.5, background=0.5), r"leaves no training clip with a source"),
+        (SyntheticKnobs(sources=2, background=0.5), r"data\.background=0\.5 is for one source"),
         (SyntheticKnobs(sources=2, context=0.5), r"data\.context=0\.5 is for one source; set"),
         (SyntheticKnobs(sources=2, offscreen=0.5), r"data\.offscreen=0\.5 is for one source"),
     ],
