@@ -76,8 +76,8 @@ def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
         overrides: ``method.key=value``, for files that lie elsewhere now.
 
     Raises:
-        BenchError: the run is not finished, is of a floor or of another version, its method asks
-            for proposals, or its weights cannot be loaded; one line names the file.
+        BenchError: the run is not finished, is of a floor or of another version, its method has no
+            map or asks for proposals, or its weights cannot be loaded; one line names the file.
     """
     if not folder.is_dir():
         raise BenchError(f"{folder} is no folder; give --run the folder of a finished run")
@@ -97,6 +97,11 @@ def _built(record: Record, source: Path, overrides: Sequence[str]) -> Method:
         raise BenchError(
             f"{source.parent} is a run of {record.method}, a floor, which knows truth and hears "
             "nothing; give --run a run of a trained method"
+        )
+    if not record.card.localises:
+        raise BenchError(
+            f"{source.parent} is a run of {record.method} with settings that give no map, only "
+            "classes of segments; give --run a run that localises"
         )
     package = record.distribution
     if record.method not in METHOD_REGISTRY.names() and package.name != DISTRIBUTION:

@@ -21,6 +21,10 @@ from methods.base import Method
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "predict.md").read_text(encoding="utf-8")
 SMALL = ("--preset", "small", "method.image_size=32", "data.batch_size=4")
+OVER_TIME = ("data.train_clips=12", "data.val_clips=4", "data.test_clips=8", "data.image_size=32",
+             "data.segments=3", "method.num_segments=3", "data.motion=onoff",
+             "data.event_share=0.7", "data.batch_size=4", "method.image_size=32", "method.mfb_p=4",
+             "method.pretrained=null", "trainer.max_epochs=1")  # fmt: skip
 SAME: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 METHOD_CLASS: type = Method
 TRAINED = [
@@ -52,6 +56,24 @@ def finished(bench: Bench, root: Path, tmp_path_factory: pytest.TempPathFactory)
         assert done.code == 0, done.err
         (made_now,) = runs.glob(f"*-{method}-vggss-*")
         return made_now
+
+    return folder
+
+
+@pytest.fixture(scope="module")
+def over_time(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``over_time(*settings)``: folder of a finished run of `avfb` on clips of three segments."""
+    runs = tmp_path_factory.mktemp("over_time")
+    made: dict[tuple[str, ...], Path] = {}
+
+    def folder(*settings: str) -> Path:
+        if settings not in made:
+            place = runs / str(len(made))
+            words = ("run", "--method", "avfb", "--data", "synthetic", *OVER_TIME, *settings)
+            done = bench(*words, f"logging.runs={place}")
+            assert done.code == 0, done.err
+            (made[settings],) = (path.parent for path in place.glob("*/record.json"))
+        return made[settings]
 
     return folder
 
@@ -164,6 +186,18 @@ def test_mistakes_are_one_line_and_code_2(
 
         (line,) = done.err.splitlines()
         assert (2, "", True) == (done.code, done.out, message in line)
+
+
+def test_a_run_without_a_map_is_one_line_and_code_2(
+    bench: Bench, over_time: Callable[..., Path], root: Path
+) -> None:
+    run, frame = over_time("method.modalities=audio", "method.supervision=weak"), "none"
+
+    done = bench(*asked(run, root, frame, frame))
+
+    (line,) = done.err.splitlines()
+    assert (2, "") == (done.code, done.out)
+    assert f"{run} is a run of avfb with settings that give no map, only classes" in line
 
 
 def test_the_commands_of_the_page_go_through(
