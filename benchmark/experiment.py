@@ -23,7 +23,7 @@ from metrics.protocols import protocol_named
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 SYNTHETIC = "synthetic"
-FIGURES = ("success", "onscreen", "curve")  # drawings of benchmark/figures.py
+FIGURES = ("success", "onscreen", "curve", "categories")  # drawings of benchmark/figures.py
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,25 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from benchmark.drawing import INK, PALE_INK
 from benchmark.experiment import SYNTHETIC, StoredRun
 from benchmark.paper_table import OWN_PROTOCOL, FilledRow, PaperTable
-from benchmark.records import read_scores, verified_scores, write_atomically
+from benchmark.records import Record, read_scores, verified_scores, write_atomically
+from datamodules.categories import categories_of
 from metrics.errors import BenchError
 
 Column = NDArray[np.float64]
@@ -29,6 +34,7 @@ THRESHOLDS = np.linspace(0, 1, 101)
 RECORDED_AT = (0.3, 0.5)  # thresholds at which records hold floors and ceiling
 BINS = 40
 PANELS_ACROSS = 2
+ALL_CLIPS = "all clips"
 WIDE = 8  # times that a curve's axis grows from end to end before it is logarithmic
 
 
@@ -68,6 +74,7 @@ def figure_of(table: PaperTable) -> Figure:
         "success": _success,
         "onscreen": _onscreen,
         "curve": _curve,
+        "categories": _categories,
     }
     if experiment.figure is None:
         raise BenchError(
@@ -234,15 +241,91 @@ def _draw_curve(
               color=str(style["color"]))  # fmt: skip
 
 
+def _categories(table: PaperTable, filled: Sequence[FilledRow]) -> Figure:
+    """The first metric of each category, a bar per row; the best of the last row come first."""
+    key = table.experiment.metrics[0]
+    rows = [(row, _means_by_category(row, key)) for row in filled]
+    sizes, last = _sizes(filled), rows[-1][1]
+    order = sorted(sizes, key=lambda name: (-fmean(last.get(name, [-1])), name))
+    names = [ALL_CLIPS, *order]
+    figure, ((axes,),) = _panels(table, 1, 1, size=(9.0, 1.6 + 0.32 * len(names)))
+    thickness = 0.8 / len(rows)
+    for place, (row, means) in enumerate(rows):
+        shift = (place - (len(rows) - 1) / 2) * thickness
+        _draw_bars(axes, [(at + shift, means[name]) for at, name in enumerate(names)
+                          if name in means], thickness, _label(row), place)  # fmt: skip
+    _draw_segment_floors(axes, filled[-1].runs[0].record, key)
+    axes.set_yticks(range(len(names)), [f"{name} ({sizes[name]})" if name in sizes else name
+                                        for name in names])  # fmt: skip
+    axes.axhline(0.5, color=PALE_INK, linewidth=0.8)  # below what is of all clips
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 100), xlabel=f"{key} (%)")
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color="#ececf0", linewidth=0.8)
+    axes.tick_params(axis="y", length=0)
+    floors = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    _legend(figure, [*axes.containers, *floors])
+    _say(figure, filled, "small dots are seeds, numbers of clips in brackets")
+    return figure
+
+
+def _draw_bars(
+    axes: Axes, bars: Sequence[tuple[float, list[float]]], thickness: float, label: str, place: int
+) -> None:
+    """A bar as long as the mean over the seeds, and each seed as a dot."""
+    colour = COLOURS[place % len(COLOURS)]
+    axes.barh([at for at, _ in bars], [fmean(values) for _, values in bars], height=thickness,
+              color=colour, label=label, zorder=2)  # fmt: skip
+    dots = [(value, at) for at, values in bars if len(values) > 1 for value in values]
+    if dots:
+        axes.plot(*zip(*dots, strict=True), linestyle="none", marker="o", markersize=2.2,
+                  color=INK, alpha=0.6, zorder=4)  # fmt: skip
+
+
+def _draw_segment_floors(axes: Axes, record: Record, key: str) -> None:
+    """What rules that hear and see nothing score on all clips."""
+    known = {name: floor.metrics[key] for name, floor in record.floors.items()
+             if key in floor.metrics}  # fmt: skip
+    for place, (name, value) in enumerate(sorted(known.items())):
+        axes.axvline(100 * value, label=f"floor {name}, all clips", color=INK, linewidth=1.2,
+                     linestyle=((0, (4, 2)), (0, (1, 1.5)))[place % 2], zorder=3)  # fmt: skip
+
+
+def _means_by_category(row: FilledRow, key: str) -> dict[str, list[float]]:
+    """Mean of a metric in percent over the clips of each category, and over all: one per seed."""
+    means: dict[str, list[float]] = {}
+    for run in row.runs:
+        (values,) = _columns(run, key)
+        scored = ~np.isnan(values)
+        names = np.array(_test_categories(run))
+        means.setdefault(ALL_CLIPS, []).append(100 * float(values[scored].mean()))
+        for name in sorted(set(names[scored].tolist())):
+            mean = 100 * float(values[scored & (names == name)].mean())
+            means.setdefault(name, []).append(mean)
+    return means
+
+
+def _sizes(filled: Sequence[FilledRow]) -> dict[str, int]:
+    """Clips of each category; the most, should runs have scored different numbers."""
+    counted = [Counter(_test_categories(run)) for row in filled for run in row.runs]
+    return {name: max(each[name] for each in counted) for each in counted for name in each}
+
+
+def _test_categories(run: StoredRun) -> list[str]:
+    settings = cast("Mapping[str, object]", run.record.config.get("data", {}))
+    return categories_of(run.record.data, read_scores(run.scores).ids, settings)
+
+
 def _x(table: PaperTable, row: FilledRow) -> float | None:
     moved = table.on == SYNTHETIC and row.row.on_synthetic.x is not None
     return row.row.on_synthetic.x if moved else row.row.x
 
 
-def _panels(table: PaperTable, down: int, across: int) -> tuple[Figure, list[list[Axes]]]:
-    """An empty figure under its title; panels in rows."""
-    width, height = (9.0, 5.0) if down * across == 1 else (4.4 * across, 3.3 * down + 0.9)
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+def _panels(
+    table: PaperTable, down: int, across: int, size: tuple[float, float] | None = None
+) -> tuple[Figure, list[list[Axes]]]:
+    """An empty figure under its title; panels in rows, of a size in inches or of the usual one."""
+    usual = (9.0, 5.0) if down * across == 1 else (4.4 * across, 3.3 * down + 0.9)
+    figure = Figure(figsize=size or usual, dpi=DPI, facecolor="white", layout="constrained")
     figure.suptitle(
         f"{table.experiment.table}: {table.experiment.source}".partition(", page")[0],
         fontsize=10, color=INK, x=0.02, ha="left", wrap=True, parse_math=False,
@@ -273,9 +356,11 @@ def _line(place: int) -> dict[str, object]:
     return {"color": COLOURS[colour], "linestyle": DASHES[turn % len(DASHES)]}
 
 
-def _legend(figure: Figure) -> None:
-    """Beside the one panel, where it hides nothing."""
-    figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
+def _legend(figure: Figure, handles: Sequence[Container | Line2D] | None = None) -> None:
+    """Beside the one panel, where it hides nothing; all that has a label, or these in order."""
+    figure.legend(
+        handles=handles, loc="outside right center", frameon=False, fontsize=9, labelcolor=INK
+    )
 
 
 def _label(row: FilledRow) -> str:

@@ -229,6 +229,18 @@ def test_figure_2_of_the_hard_positive_paper_has_no_values_in_its_text() -> None
     assert [row.published for row in rows] == [{}] * 7
 
 
+def test_figure_5_of_the_avfb_paper_has_no_values_and_is_filled_by_the_runs_of_table_1() -> None:
+    figure, table = experiment_named("avfb_figure5"), experiment_named("avfb_table1")
+
+    for on in (None, "synthetic"):
+        for row in figure.rows:
+            of_table = row_config(table, table.row(row.id), 0, on=on).identity()
+            assert of_table == row_config(figure, row, 0, on=on).identity()
+    assert [(row.id, row.published) for row in figure.rows] == [
+        ("audio", {}), ("visual", {}), ("full", {})
+    ]  # fmt: skip
+
+
 def test_neighbours_of_figure_2_span_the_same_range_on_synthetic() -> None:
     experiment = experiment_named("hardpos_figure2")
 

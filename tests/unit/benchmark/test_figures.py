@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from benchmark.config import compose
@@ -17,6 +18,7 @@ from benchmark.figures import draw_figure, figure_of, success_curve
 from benchmark.paper_table import PaperTable, paper_table
 from benchmark.records import Figures, Record, read_record, write_record
 from benchmark.settings import PATHS, nested
+from datamodules.synthetic_generator import CLASSES
 from metrics.errors import BenchError
 
 HISTORY = Path(__file__).parents[2] / "records_v1"
@@ -36,7 +38,7 @@ def accept(results: Path) -> Accept:
     ) -> Record:
         config = compose(row.method, row.data, seed=seed)
         values = {key: value for key, value in config.values.items() if not PATHS.fullmatch(key)}
-        lines = [["id", *columns], *([f"c{k}", *map(str, cells)]
+        lines = [["id", *columns], *([f"test-{k:06d}", *map(str, cells)]
                  for k, cells in enumerate(zip(*columns.values(), strict=True)))]  # fmt: skip
         scores = "".join(",".join(line) + "\n" for line in lines)
         history = read_record(HISTORY / "complete.json")
@@ -201,12 +203,62 @@ def test_the_x_of_a_row_on_synthetic_takes_the_place_of_its_own(
     assert axes.get_xticks().tolist() == [4]
 
 
-@pytest.mark.parametrize("figure", ["success", "onscreen", "curve"])
+def bars_of(figure: Figure) -> dict[str, dict[str, float]]:
+    """Lengths of the bars by row and by the words beside them, from the top."""
+    (axes,) = figure.axes
+    words = [text.get_text() for text in axes.get_yticklabels()]
+    return {
+        container.get_label(): {
+            words[round(bar.get_y() + bar.get_height() / 2)]: bar.get_width() for bar in container
+        }
+        for container in axes.containers
+        if isinstance(container, BarContainer)
+    }
+
+
+def test_bars_are_means_by_category_over_seeds_the_best_of_the_last_row_first(
+    results: Path, accept: Accept
+) -> None:
+    every = [0.5] * 14  # of classes 2 to 15
+    accept(BASE, 0, {"segment_acc": [0.2, 0.8, *every, 0.4, ""]})  # clips 0 and 16 are of class 0
+    accept(BASE, 1, {"segment_acc": [0.4, 0.6, *every, 0.6, ""]})
+    accept(OURS, 0, {"segment_acc": [0.1, 0.9, *every, 0.1, ""]})
+
+    figure = figure_of(table(results, "categories", BASE, OURS, metrics=("segment_acc",)))
+
+    found = bars_of(figure)
+    first, second = f"{CLASSES[0]} (2)", f"{CLASSES[1]} (2)"
+    base, ours = found["Base"], found["Ours"]
+    assert list(base) == list(ours)
+    assert [list(ours)[place] for place in (0, 1, -1)] == ["all clips", second, first]
+    assert list(ours)[2:-1] == sorted(f"{name} (1)" for name in CLASSES[2:])
+    assert base[first] == pytest.approx(100 * (0.2 + 0.4 + 0.4 + 0.6) / 4)
+    assert base[second] == pytest.approx(70)  # the clip without a score is not counted
+    assert base["all clips"] == pytest.approx(100 * ((0.2 + 0.8 + 7 + 0.4) / 17 + 8.6 / 17) / 2)
+    assert ours[first] == pytest.approx(10)
+
+
+def test_floors_of_the_first_metric_lie_across_all_categories(
+    results: Path, accept: Accept
+) -> None:
+    record = accept(BASE, 0, {"segment_acc": [0.2, 0.8]})
+    floors = {"clip_label": Figures({"segment_acc": 0.75}), "center": Figures({"auc": 0.3})}
+    (results / f"{record.id}.json").unlink()
+    write_record(results, replace(record, floors=floors)).rename(results / f"{record.id}.json")
+
+    figure = figure_of(table(results, "categories", BASE, metrics=("segment_acc",)))
+
+    assert lines_of(figure).keys() == {"floor clip_label, all clips"}
+    assert lines_of(figure)["floor clip_label, all clips"][0].tolist() == [75, 75]
+
+
+@pytest.mark.parametrize("figure", ["success", "onscreen", "curve", "categories"])
 def test_a_figure_is_a_picture_of_the_same_bytes(
     figure: str, results: Path, accept: Accept, tmp_path: Path
 ) -> None:
     columns: Columns = {
-        "ciou": [0.2, 0.8, ""], "hit@0.5": [0, 1, ""], "confidence": [0.1, 0.2, 0.3]
+        "ciou": [0.2, 0.8, ""], "hit@0.5": [0, 1, ""], "confidence": [0.1, 0.2, 0.3],
+        "ciou@0.5": [0, 1, ""],
     }  # fmt: skip
     accept(BASE, 0, columns, {"ciou@0.5": 0.5, "onscreen_auc": 0.5})
     accept(OURS, 0, columns, {"ciou@0.5": 0.7, "onscreen_auc": 0.5})
@@ -246,7 +298,7 @@ def test_a_figure_is_refused_under_another_ending_and_in_no_folder(
 
 def test_scores_that_were_changed_are_not_drawn(results: Path, accept: Accept) -> None:
     record = accept(BASE, 0, {"ciou": [0.2], "hit@0.5": [0]})
-    (results / f"{record.id}.csv").write_text("id,ciou,hit@0.5\nc0,0.9,1\n")
+    (results / f"{record.id}.csv").write_text("id,ciou,hit@0.5\ntest-000000,0.9,1\n")
 
     with pytest.raises(BenchError, match="one of them was changed"):
         figure_of(table(results, "success", BASE))
