@@ -386,17 +386,25 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
-    summary = "draw where a trained run sees the source of each of your sounds in your picture"
+    summary = (
+        "draw where a trained run sees the source of a sound, in your picture or in a test clip"
+    )
     parser = _verb(verbs, "predict", _predict, summary, takes_settings=True)
     parser.epilog = """Settings are those of the run; give method.key=value where a file of weights
-    that the run started from has moved, such as method.pretrained=FILE."""
+    that the run started from has moved, such as method.pretrained=FILE, and with --id data.root=DIR
+    where its data lie elsewhere. An id that begins with a dash is given as --id=ID."""
     add = parser.add_argument
-    add("--run", required=True, type=Path, metavar="R", help="folder of a finished run")
-    add("--image", required=True, type=Path, metavar="F", help="JPEG or PNG")
-    add("--sound", required=True, action="append", type=Path, metavar="F",
+    add("--run", required=True, action="append", type=Path, metavar="R",
+        help="folder of a finished run; with --id several")  # fmt: skip
+    add("--image", type=Path, metavar="F", help="JPEG or PNG")
+    add("--sound", default=[], action="append", type=Path, metavar="F",
         help="WAV, FLAC, Ogg or MP3; may be given several times")  # fmt: skip
     add("--at", type=float, metavar="SECONDS", help="time in every sound; its middle if not given")
-    add("--out", type=Path, metavar="F.png", help="R/predict-<image>.png if not given")
+    add("--id", metavar="ID", help="in place of --image: a test clip, segment by segment")
+    add("--sound-of", default=[], action="append", metavar="ID",
+        help="hear this test clip too beside the frames of --id; may be given several times"
+        )  # fmt: skip
+    add("--out", type=Path, metavar="F.png", help="R/predict-<image or id>.png if not given")
     add("--npz", type=Path, metavar="F.npz", help="write the maps, as bench score reads them")
     add("--json", action="store_true", help="print JSON on standard output")
 
@@ -405,8 +413,15 @@ def _predict(options: argparse.Namespace) -> int:
     from benchmark.predict import check_outputs, draw, load_trained, predict, write_maps
 
     _quiet_lightning()
-    out = options.out or options.run / f"predict-{options.image.stem}.png"
-    trained = load_trained(options.run, options.overrides)
+    if options.id is not None:
+        return _predict_clip(options)
+    if options.image is None or not options.sound:
+        raise BenchError("what is to be localised? Give --image F and --sound F, or --id ID")
+    if len(options.run) > 1 or options.sound_of:
+        raise BenchError("several --run and --sound-of go with --id; give one --run without it")
+    (run,) = options.run
+    out = options.out or run / f"predict-{options.image.stem}.png"
+    trained = load_trained(run, options.overrides)
     check_outputs(out, options.npz, [options.image, *options.sound])
     found = predict(trained.method, options.image, options.sound, at_seconds=options.at)
     draw(out, found, trained.record.id)
@@ -421,6 +436,31 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"Picture: {out}")
     if options.npz is not None:
         print(f"Maps:    {options.npz}")
+    return DONE
+
+
+def _predict_clip(options: argparse.Namespace) -> int:
+    from benchmark.predict import check_outputs, load_trained
+    from benchmark.strips import draw_strip, picture_name, strip_lines, strip_of
+
+    given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
+             "--npz": options.npz}  # fmt: skip
+    foreign = [option for option, value in given.items() if value not in (None, [])]
+    if foreign:
+        raise BenchError(f"{', '.join(foreign)}: not with --id, which shows a test clip; leave out")
+    out = options.out or options.run[0] / picture_name(options.id)
+    of_data = [word for word in options.overrides if word.startswith("data.")]
+    of_method = [word for word in options.overrides if word not in of_data]
+    runs = [load_trained(run, of_method) for run in options.run]
+    check_outputs(out, None, [])
+    found = strip_of(runs, options.id, options.sound_of, of_data)
+    draw_strip(out, found)
+    if options.json:
+        print(json.dumps({**found.to_dict(), "picture": str(out)}))
+        return DONE
+    for line in strip_lines(found):
+        print(line)
+    print(f"Picture: {out}")
     return DONE
 
 

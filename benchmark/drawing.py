@@ -38,11 +38,18 @@ ANSWERS_ACROSS = 4  # pictures in a row of it, the frame itself among them
 ANSWER_HEADER = 112
 FONT = "DejaVu Sans"
 
+STRIP_PANEL = 124  # pixels per side of one segment on a strip
+STRIP_HEADER = 112
+STRIP_TIME = 54  # above the frames: the bar of the event and the numbers of the segments
+STRIP_NOTES = 38  # below the answers of one row
+NARROWEST_STRIP = 700  # room for the header, however few the segments
+
 # Okabe and Ito's palette, told apart with any colour vision: https://jfly.uni-koeln.de/color/
 TRUTH_COLOUR = (86, 180, 233)
 PREDICTION_COLOUR = (230, 159, 0)
 HALO_COLOUR = (0, 0, 0)
 PEAK_COLOUR = (255, 255, 255)
+WRONG = "#d55e00"  # of the same palette
 INK, PALE_INK = "#1b1b1f", "#6b6b76"
 
 
@@ -65,6 +72,15 @@ class AnswerPicture(NamedTuple):
     confidence: float
     peak: tuple[float, float]  # x and y in [0, 1]
     boxes: NDArray[np.float32] | None = None  # (K, 4) xyxy in [0, 1], best first; absent are NaN
+
+
+class StripPictures(NamedTuple):
+    """One row of a strip: what was answered for each segment; a title may be a class."""
+
+    title: str
+    note: str
+    answers: Sequence[AnswerPicture]
+    is_right: Sequence[bool] | None = None  # whether each title is the true class; None: unknown
 
 
 def pick_samples(ciou: NDArray[np.float64], each: int = 4) -> dict[str, list[int]]:
@@ -141,6 +157,50 @@ def answer_sheet(
     write_atomically(path, _png(_written(canvas, [*header, *texts])))
 
 
+def strip_sheet(
+    path: Path,
+    frames: Image,
+    rows: Sequence[StripPictures],
+    *,
+    truth: Truth,
+    is_event: Sequence[bool] | None,
+) -> None:
+    """Writes a PNG with the frames of a clip in a row, and a row of answers below for each of rows.
+
+    Above the frames a bar spans the segments of the event; the frame of the middle segment, which
+    truth is of, has its outline. Equal input gives equal bytes.
+
+    Args:
+        path: of the PNG; written atomically.
+        frames: ``(T, H, W, 3)`` uint8 RGB.
+        rows: T answers each.
+        truth: of the clip.
+        is_event: whether the event is in each segment; None where nobody told.
+
+    Raises:
+        ValueError: there are no rows, or one has not T answers.
+    """
+    if not rows or any(len(row.answers) != len(frames) for row in rows):
+        raise ValueError("a strip needs at least one row, with an answer for each frame")
+    length = len(frames) * (STRIP_PANEL + GAP) - GAP
+    row_height = CAPTION + STRIP_PANEL + STRIP_NOTES
+    height = STRIP_HEADER + STRIP_TIME + STRIP_PANEL + len(rows) * row_height + MARGIN // 2
+    canvas = np.full((height, 2 * MARGIN + max(length, NARROWEST_STRIP), 3), 255, dtype=np.uint8)
+    texts = _strip_header(truth, canvas.shape[1] - 2 * MARGIN, is_event, rows)
+    texts += _paste_event(canvas, is_event, len(frames))
+    top = STRIP_HEADER + STRIP_TIME
+    shown = [_resized(frame, STRIP_PANEL, STRIP_PANEL) for frame in frames]
+    middle = len(frames) // 2
+    outlined = _outlined(shown[middle], _truth_outlines(truth, STRIP_PANEL), TRUTH_COLOUR)
+    _paste_strip(canvas, [*shown[:middle], outlined, *shown[middle + 1 :]], top)
+    for place, row in enumerate(rows):
+        upper = top + STRIP_PANEL + place * row_height
+        pictures = [answer_picture(*pair) for pair in zip(shown, row.answers, strict=True)]
+        _paste_strip(canvas, pictures, upper + CAPTION)
+        texts += _strip_texts(row, upper, canvas.shape[1] - 2 * MARGIN)
+    write_atomically(path, _png(_written(canvas, texts)))
+
+
 def answer_picture(frame: Image, answer: AnswerPicture) -> Image:
     """The map over the grey frame, with its peak and the boxes, the best one drawn wider."""
     height, width = frame.shape[:2]
@@ -155,7 +215,7 @@ def answer_picture(frame: Image, answer: AnswerPicture) -> Image:
 
 def truth_picture(sample: SheetSample) -> Image:
     """Frame with the ground truth's outline, ``(PANEL, PANEL, 3)``."""
-    return _outlined(_panel(sample.frame), _truth_outlines(sample.truth), TRUTH_COLOUR)
+    return _outlined(_panel(sample.frame), _truth_outlines(sample.truth, PANEL), TRUTH_COLOUR)
 
 
 def heatmap_picture(sample: SheetSample) -> Image:
@@ -168,7 +228,7 @@ def prediction_picture(sample: SheetSample) -> Image:
     mask = nearest(sample.prediction, PANEL)
     shaded = (_panel(sample.frame) * np.where(mask, 1.0, 0.35)[..., None]).astype(np.uint8)
     shaded = _outlined(shaded, _contours(mask), PREDICTION_COLOUR)
-    return _outlined(shaded, _truth_outlines(sample.truth), TRUTH_COLOUR)
+    return _outlined(shaded, _truth_outlines(sample.truth, PANEL), TRUTH_COLOUR)
 
 
 def _heat_over(frame: Image, heatmap: NDArray[np.float32]) -> Image:
@@ -190,11 +250,11 @@ def _resized(frame: Image, width: int, height: int) -> Image:
     return np.asarray(cv2.resize(frame, (width, height), interpolation=interpolation), np.uint8)
 
 
-def _truth_outlines(truth: Truth) -> list[NDArray[np.int32]]:
-    """Polygons on the panel: of the mask where there is one, else of every box with an area."""
+def _truth_outlines(truth: Truth, size: int) -> list[NDArray[np.int32]]:
+    """Polygons on a square: of the mask where there is one, else of every box with an area."""
     if truth.mask is not None:
-        return _contours(nearest(truth.mask, PANEL))
-    return _rectangles(np.concatenate([np.empty((0, 4)), *truth.boxes]), PANEL, PANEL)
+        return _contours(nearest(truth.mask, size))
+    return _rectangles(np.concatenate([np.empty((0, 4)), *truth.boxes]), size, size)
 
 
 def _rectangles(boxes: NDArray[Any], width: int, height: int) -> list[NDArray[np.int32]]:
@@ -302,6 +362,71 @@ def _tiled(tiles: Sequence[tuple[Image, str, str]]) -> tuple[Image, list[_Text]]
         texts.append(_shortened(_Text(left, top + 18, name, 15, weight="bold"), room))
         texts.append(_Text(left, top + 36, note, 13, PALE_INK))
     return canvas, texts
+
+
+def _strip_left(segment: int) -> int:
+    return MARGIN + segment * (STRIP_PANEL + GAP)
+
+
+def _paste_strip(canvas: Image, pictures: Sequence[Image], top: int) -> None:
+    for segment, picture in enumerate(pictures):
+        left = _strip_left(segment)
+        canvas[top : top + STRIP_PANEL, left : left + STRIP_PANEL] = picture
+
+
+def _paste_event(canvas: Image, is_event: Sequence[bool] | None, count: int) -> list[_Text]:
+    """A bar over the segments of the event, unbroken between two of them; their numbers below."""
+    top = STRIP_HEADER + 12
+    for segment, is_shown in enumerate(is_event or ()):
+        goes_on = is_event is not None and segment + 1 < count and is_event[segment + 1]
+        left = _strip_left(segment)
+        right = left + STRIP_PANEL + (GAP if goes_on else 0)
+        if is_shown:
+            canvas[top : top + 10, left:right] = TRUTH_COLOUR
+    baseline = STRIP_HEADER + STRIP_TIME - 8
+    return [_Text(_strip_left(segment), baseline, str(segment), 13, PALE_INK)
+            for segment in range(count)]  # fmt: skip
+
+
+def _strip_texts(row: StripPictures, top: int, room: int) -> list[_Text]:
+    """What is said above a row, and below each of its pictures."""
+    texts = [
+        _shortened(_Text(MARGIN, top + 24, row.title, 15, weight="bold"), room),
+        _shortened(_Text(MARGIN, top + 40, row.note, 13, PALE_INK), room),
+    ]
+    baseline = top + CAPTION + STRIP_PANEL + 15
+    for segment, answer in enumerate(row.answers):
+        left, lines = _strip_left(segment), 0
+        if answer.title:
+            is_wrong = row.is_right is not None and not row.is_right[segment]
+            colour = WRONG if is_wrong else INK
+            texts.append(_shortened(_Text(left, baseline, answer.title, 12, colour), STRIP_PANEL))
+            lines = 1
+        confidence = f"confidence {answer.confidence:.2g}"
+        texts.append(_Text(left, baseline + 15 * lines, confidence, 12, PALE_INK))
+    return texts
+
+
+def _strip_header(
+    truth: Truth, room: int, is_event: Sequence[bool] | None, rows: Sequence[StripPictures]
+) -> list[_Text]:
+    category = "" if truth.category is None else f"  ·  {truth.category}"
+    blue = "#{:02x}{:02x}{:02x}".format(*TRUTH_COLOUR)
+    scale = "segments in order  |  map: dark low to bright high, each on its own scale"
+    texts = [
+        _shortened(_Text(MARGIN, 40, f"{truth.id}{category}", 21, weight="bold"), room),
+        _Text(MARGIN, 67, scale, 14, PALE_INK),
+        _Text(MARGIN, 90, "○", 18),
+        _Text(MARGIN + 20, 90, "highest cell", 14),
+    ]
+    if is_event is not None or len(truth.boxes) or truth.mask is not None:
+        texts += [_Text(MARGIN + 124, 90, "■", 18, blue), _Text(MARGIN + 146, 90, "truth", 14)]
+    if any(row.is_right is not None for row in rows):
+        texts += [
+            _Text(MARGIN + 206, 90, "class", 14),
+            _Text(MARGIN + 250, 90, "wrong class", 14, WRONG),
+        ]
+    return texts
 
 
 def _answer_header(title: str, room: int, *, has_boxes: bool) -> list[_Text]:

@@ -42,6 +42,14 @@ class Point(NamedTuple):
     y: float
 
 
+class Place(NamedTuple):
+    """Where a method sees a source, and how sure it is."""
+
+    heatmap: NDArray[np.float32]  # (h, w), higher = source
+    confidence: float
+    peak: Point  # centre of the first of the highest cells, in row order
+
+
 class Answer(NamedTuple):
     """What a method answered to one sound."""
 
@@ -175,22 +183,33 @@ def _waveform(sound: Path, inputs: Inputs, at_seconds: float | None) -> Tensor:
         ) from error
 
 
-def _answer(sound_id: str, sound: Path, found: Localization) -> Answer:
+def place_of(found: Localization, heard: object) -> Place:
+    """The place in the answer to one clip.
+
+    Args:
+        found: of one clip.
+        heard: name of the sound, for the message.
+
+    Raises:
+        BenchError: a value is not finite.
+    """
     heatmap = found.heatmap[0].float().numpy()
     confidence = float(found.confidence[0])
     if not (np.isfinite(heatmap).all() and np.isfinite(confidence)):
         raise BenchError(
-            f"the run answers values that are not finite to {sound}; its training went astray, "
+            f"the run answers values that are not finite to {heard}; its training went astray, "
             "give --run another run"
         )
     height, width = heatmap.shape
     row, column = divmod(int(heatmap.argmax()), width)
+    return Place(heatmap, confidence, Point((column + 0.5) / width, (row + 0.5) / height))
+
+
+def _answer(sound_id: str, sound: Path, found: Localization) -> Answer:
     return Answer(
         sound_id,
         sound,
-        heatmap,
-        confidence,
-        Point((column + 0.5) / width, (row + 0.5) / height),
+        *place_of(found, sound),
         boxes=_first(found.boxes),
         box_scores=_first(found.box_scores),
         segment_logits=_first(found.segment_logits),

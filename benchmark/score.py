@@ -196,7 +196,7 @@ def _read_truth(place: Place, record: Record | None) -> GroundTruth:
             f"{foreign!r} is no setting of --data {place.data}, which is read from its "
             "annotations; give --root, --annotations or --list"
         )
-    recorded = {} if record is None else _data_settings(record)
+    recorded = {} if record is None else data_settings(record)
     test_list, its_list = place.test_list, recorded.get("data.test_list")
     if test_list is None and its_list is not None:
         test_list = Path(str(its_list))
@@ -223,11 +223,11 @@ def _own_truth(place: Place, record: Record | None) -> GroundTruth:
     foreign = next((key for key in given if not key.startswith("data.")), None)
     if foreign is not None:
         raise BenchError(f"{foreign} changes no truth; only data.* settings may be given here")
-    settings = {} if record is None else _data_settings(record)
+    settings = {} if record is None else data_settings(record)
     if place.root is not None:
         settings["data.root"] = place.root
     settings |= given
-    words = [f"{key}={_setting(value)}" for key, value in settings.items()]
+    words = [f"{key}={as_written(value)}" for key, value in settings.items()]
     config = compose("center", place.data, overrides=words)
     floor = METHOD_REGISTRY.load("center", Method)  # type: ignore[type-abstract]
     data_class = DATA_REGISTRY.load(place.data, ClipData)  # type: ignore[type-abstract]
@@ -238,12 +238,12 @@ def _own_truth(place: Place, record: Record | None) -> GroundTruth:
     return GroundTruth(data.report.splits["test"].name, data.truth(), data.report.notes)
 
 
-def _data_settings(record: Record) -> dict[str, object]:
+def data_settings(record: Record) -> dict[str, object]:
     """Settings ``data.*`` of a run by dotted key."""
     return dict(flat({"data": record.config.get("data", {})}))
 
 
-def _setting(value: object) -> str:
+def as_written(value: object) -> str:
     """A value as it is written on the command line."""
     if value is None:
         return "null"

@@ -179,6 +179,11 @@ def test_mistakes_are_one_line_and_code_2(
         ((*good, "--out", root / "vggss.json"), "its name does not end in .png"),
         ((*good, "--npz", run / "predictions.npz"), "it is a result of the run"),
         ((*good, "method.backbon=small"), "Did you mean method.backbone?"),
+        (good[:3], "Give --image F and --sound F, or --id ID"),
+        ((*good, "--run", run), "several --run and --sound-of go with --id"),
+        ((*good, f"--id={frame}"), "--image, --sound: not with --id"),
+        ((*good[:3], "--id", "none", f"data.root={root}"), "has no clip 'none'"),
+        ((*good[:3], f"--id={frame}"), "data.root"),
     ]
 
     for words, message in cases:
@@ -200,9 +205,30 @@ def test_a_run_without_a_map_is_one_line_and_code_2(
     assert f"{run} is a run of avfb with settings that give no map, only classes" in line
 
 
-def test_the_commands_of_the_page_go_through(
-    bench: Bench, finished: Finished, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_middle_of_a_strip_is_what_the_run_recorded(
+    bench: Bench, over_time: Callable[..., Path], tmp_path: Path
 ) -> None:
+    run, picture = over_time("method.supervision=supervised"), tmp_path / "strip.png"
+
+    done = bench("predict", "--run", run, "--run", over_time(), "--id", "test-000003",
+                 "--sound-of", "test-000005", "--out", picture, "--json")  # fmt: skip
+
+    assert done.code == 0, done.err
+    found, known = json.loads(done.out), read_predictions(run / "predictions.npz")
+    assert (found["id"], found["picture"]) == ("test-000003", str(picture))
+    assert [row["sound_of"] for row in found["rows"]] == ["test-000003", "test-000005"] * 2
+    assert known.confidence is not None
+    recorded = known.confidence[known.ids.index("test-000003")]
+    assert found["rows"][0]["segments"][1]["confidence"] == pytest.approx(recorded, rel=1e-4)
+    assert all("class" in segment for segment in found["rows"][0]["segments"])
+    assert "class" not in found["rows"][2]["segments"][0]
+    assert "PNG" == Image.open(picture).format
+
+
+def test_the_commands_of_the_page_go_through(
+    bench: Bench, finished: Finished, over_time: Callable[..., Path], root: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     blocks = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     monkeypatch.chdir(tmp_path)
@@ -210,7 +236,13 @@ def test_the_commands_of_the_page_go_through(
     shutil.copy(root / "frames" / f"{frame}.jpg", "street.jpg")
     for name, sound in zip(("dog.wav", "violin.wav"), sounds, strict=True):
         shutil.copy(root / "audio" / f"{sound}.wav", name)
-    names = {"runs/<folder>": str(finished("lvs_vanilla"))}
+    names = {
+        "runs/<folder>": str(finished("lvs_vanilla")),
+        "runs/<supervised>": str(over_time("method.supervision=supervised")),
+        "runs/<unsupervised>": str(over_time()),
+        "--id=<clip>": f"--id={frame}",
+        "data.root=<data>": f"data.root={root}",
+    }
 
     assert lines
     for line in lines:
@@ -220,6 +252,6 @@ def test_the_commands_of_the_page_go_through(
 
 
 def test_the_page_names_every_option(bench: Bench) -> None:
-    options = set(re.findall(r"--[a-z]+", bench("predict", "--help").out)) - {"--help"}
+    options = set(re.findall(r"--[a-z-]+", bench("predict", "--help").out)) - {"--help"}
 
     assert [] == [option for option in options if not re.search(rf"`{option}`", PAGE)]

@@ -15,12 +15,14 @@ from benchmark.drawing import (
     TRUTH_COLOUR,
     AnswerPicture,
     SheetSample,
+    StripPictures,
     answer_picture,
     answer_sheet,
     contact_sheet,
     heatmap_picture,
     pick_samples,
     prediction_picture,
+    strip_sheet,
     truth_picture,
 )
 from metrics.truth import Truth
@@ -253,6 +255,67 @@ def test_a_long_name_keeps_to_the_width_of_its_picture(tmp_path: Path) -> None:
     gap = slice(MARGIN + LONG_SIDE + 1, 2 * MARGIN + LONG_SIDE)  # between the two captions
     assert (long[112:158, gap] == 255).all()
     assert (long[112:158, : gap.start] < 128).any()
+
+
+def strip(path: Path, *rows: StripPictures, is_event: list[bool] | None = None) -> np.ndarray:
+    """A strip of five grey frames of 64 px; the bars and the middle frame have truth's colour."""
+    frames = np.full((5, 64, 64, 3), 128, dtype=np.uint8)
+    strip_sheet(path, frames, rows, truth=Truth("clip", (BOX,)), is_event=is_event)
+    return read_png(path)
+
+
+def test_a_strip_has_a_row_of_frames_and_a_row_of_every_run(tmp_path: Path) -> None:
+    row = StripPictures("a run", "a note", [answer()] * 5)
+
+    sheet = strip(tmp_path / "strip.png", row, row)
+
+    # 112 px of header, 54 px for the event, frames of 124 px, two rows of 46 + 124 + 38 px, 14 px;
+    # five pictures with 6 px between them want 644 px, the header 700 px; 28 px of margin
+    assert sheet.shape == (112 + 54 + 124 + 2 * (46 + 124 + 38) + 14, 2 * 28 + 700, 3)
+    picture = answer_picture(grey(124, 124), answer())
+    for segment in range(5):
+        left = 28 + segment * (124 + 6)
+        for top in (112 + 54 + 124 + 46, 112 + 54 + 124 + 46 + 208):
+            np.testing.assert_array_equal(picture, sheet[top : top + 124, left : left + 124])
+
+
+def test_the_bar_of_a_strip_spans_the_segments_of_the_event(tmp_path: Path) -> None:
+    row = StripPictures("a run", "a note", [answer()] * 5)
+    events = [True, False, True, True, False]
+
+    sheet = strip(tmp_path / "strip.png", row, is_event=events)
+
+    bar = is_colour(sheet[112 + 12 : 112 + 22], TRUTH_COLOUR).all(axis=0)
+    expected = np.zeros_like(bar)
+    expected[28 : 28 + 124] = True
+    expected[28 + 2 * 130 : 28 + 3 * 130 + 124] = True  # unbroken from the third to the fourth
+    np.testing.assert_array_equal(bar, expected)
+
+
+def test_the_place_of_the_truth_is_drawn_in_the_middle_segment_alone(tmp_path: Path) -> None:
+    sheet = strip(tmp_path / "strip.png", StripPictures("a run", "a note", [answer()] * 5))
+
+    columns = np.flatnonzero(is_colour(sheet[166 : 166 + 124], TRUTH_COLOUR).any(axis=0))
+    left = 28 + 2 * 130
+    assert left + 0.25 * 123 - 2 <= columns.min() < columns.max() <= left + 0.75 * 123 + 2
+
+
+def test_a_wrong_class_stands_in_another_colour(tmp_path: Path) -> None:
+    titled = [answer(title="Bark")] * 5
+    is_right = [True, False, True, False, True]
+    row = StripPictures("a run", "a note", titled, is_right)
+
+    sheet = strip(tmp_path / "strip.png", row)
+
+    words = sheet[112 + 54 + 124 + 46 + 124 + 2 :][:16].astype(int)
+    red = words[..., 0] - words[..., 2] > 100
+    shown = [bool(red[:, 28 + k * 130 : 28 + k * 130 + 124].any()) for k in range(5)]
+    assert [not right for right in is_right] == shown
+
+
+def test_a_strip_without_an_answer_for_each_frame_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one row, with an answer for each frame"):
+        strip(tmp_path / "strip.png", StripPictures("a run", "a note", [answer()] * 4))
 
 
 def test_a_sheet_without_answers_is_refused(tmp_path: Path) -> None:
