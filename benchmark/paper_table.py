@@ -93,6 +93,7 @@ class PaperTable:
     on: str | None
     rows: tuple[FilledRow, ...]
     claims: tuple[AnsweredClaim, ...]
+    settings: tuple[str, ...] = ()  # of all rows on these data, beside what their labels tell
 
     def bounds(self, protocol: str) -> dict[str, dict[str, dict[str, float]]]:
         """Floors and ceiling, in percent: data set of our runs -> name -> metric.
@@ -128,16 +129,40 @@ def paper_table(
     """
     require_known_data(on)
     stored = stored_runs(results, runs)
-    rows = {row.id: _filled(experiment, row, stored, on) for row in experiment.rows}
+    settings = _of_all_rows(experiment, on)
+    rows = {
+        row.id: _filled(experiment, row, stored, on, _label(row, on, settings))
+        for row in experiment.rows
+    }
     answers = tuple(_answered(claim, rows, results) for claim in experiment.claims)
-    return PaperTable(experiment, on, tuple(rows.values()), answers)
+    return PaperTable(experiment, on, tuple(rows.values()), answers, settings)
+
+
+def _changes(row: Row, on: str | None) -> tuple[str, ...]:
+    """Settings that a row has on these data only."""
+    return row.on_synthetic.overrides if on is not None and on != row.data else ()
+
+
+def _of_all_rows(experiment: Experiment, on: str | None) -> tuple[str, ...]:
+    """Settings that each of several rows has on these data only, in the order of the first."""
+    changes = [_changes(row, on) for row in experiment.rows if row.not_built is None]
+    if len(changes) < 2:
+        return ()
+    return tuple(word for word in changes[0] if all(word in other for other in changes))
+
+
+def _label(row: Row, on: str | None, settings: Sequence[str]) -> str:
+    own = [word for word in _changes(row, on) if word not in settings]
+    return row.label + (f" ({', '.join(own)})" if own else "")
 
 
 def _filled(
-    experiment: Experiment, row: Row, stored: Sequence[StoredRun], on: str | None
+    experiment: Experiment,
+    row: Row,
+    stored: Sequence[StoredRun],
+    on: str | None,
+    label: str,
 ) -> FilledRow:
-    changes = row.on_synthetic.overrides if on is not None and on != row.data else ()
-    label = row.label + (f" ({', '.join(changes)})" if changes else "")
     reason = unavailable(row, on)
     if reason is not None:
         return FilledRow(row, label, unavailable=reason)
@@ -258,6 +283,7 @@ def table_json(table: PaperTable) -> dict[str, object]:
         "on": table.on,
         "unit": "percent",
         "note": experiment.note,
+        "settings": list(table.settings),
         "rows": [_row_json(row) for row in table.rows],
         "bounds": {name: table.bounds(name) for name in (experiment.protocol, OWN_PROTOCOL)},
         "claims": [_claim_json(answer) for answer in table.claims],
@@ -435,6 +461,8 @@ def _notes(table: PaperTable) -> Iterable[str]:
         "Ours is the mean over seeds ± their standard deviation (for random over draws), in "
         "brackets the mean ends of their 95 % intervals over clips; - where nothing was run."
     )
+    if table.settings:
+        yield f"On {table.on} every row has {', '.join(table.settings)}."
     if table.on is not None:
         yield f"Numbers on {table.on} cannot be compared with the published ones, so no difference."
     for filled in table.rows:

@@ -492,6 +492,21 @@ def test_settings_that_a_row_has_on_synthetic_only_stand_in_its_label(results: P
     assert moved.label == "Ours (optim.lr=1e-3)"
 
 
+def test_settings_that_all_rows_have_on_synthetic_are_said_once(results: Path) -> None:
+    both = ("data.segments=10", "optim.lr=1e-3")
+    rows = (
+        replace(BASE, on_synthetic=OnSynthetic(both)),
+        replace(OURS, on_synthetic=OnSynthetic((*both, "data.context=1"))),
+        replace(OURS, id="absent", not_built="takes video"),
+    )
+
+    filled = table(results, on="synthetic", rows=rows)
+
+    assert [row.label for row in filled.rows] == ["Base", "Ours (data.context=1)", "Ours"]
+    assert filled.settings == both
+    assert "On synthetic every row has data.segments=10, optim.lr=1e-3." in shown(filled)
+
+
 def test_brackets_in_a_label_are_printed_as_they_stand(results: Path) -> None:
     page = shown(table(results, rows=(BASE, replace(OURS, label="Ours [b]"))))
 
