@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,7 +18,13 @@ from numpy.typing import NDArray
 from benchmark.drawing import INK, PALE_INK
 from benchmark.experiment import SYNTHETIC, StoredRun
 from benchmark.paper_table import OWN_PROTOCOL, FilledRow, PaperTable
-from benchmark.records import Record, read_scores, verified_scores, write_atomically
+from benchmark.records import (
+    Record,
+    ScoreTable,
+    read_scores,
+    verified_scores,
+    write_atomically,
+)
 from datamodules.categories import categories_of
 from metrics.errors import BenchError
 
@@ -107,13 +112,18 @@ def success_curve(ciou: Column, counted: NDArray[np.bool_]) -> Column:
     return np.asarray((found[:, None] >= THRESHOLDS - 1e-12).mean(axis=0))
 
 
-def _columns(run: StoredRun, *names: str) -> list[Column]:
-    """Columns of a run's scores that are proved to be those of its record."""
+def _scores(run: StoredRun, *names: str) -> ScoreTable:
+    """A run's scores, proved to be those of its record, that have the columns to be drawn."""
     verified_scores(run.scores, run.record)
-    columns = read_scores(run.scores).columns
-    absent = [name for name in names if name not in columns]
+    table = read_scores(run.scores)
+    absent = [name for name in names if name not in table.columns]
     if absent:
         raise BenchError(f"{run.scores} has no column {', '.join(absent)} to draw")
+    return table
+
+
+def _columns(run: StoredRun, *names: str) -> list[Column]:
+    columns = _scores(run, *names).columns
     return [columns[name] for name in names]
 
 
@@ -244,8 +254,9 @@ def _draw_curve(
 def _categories(table: PaperTable, filled: Sequence[FilledRow]) -> Figure:
     """The first metric of each category, a bar per row; the best of the last row come first."""
     key = table.experiment.metrics[0]
-    rows = [(row, _means_by_category(row, key)) for row in filled]
-    sizes, last = _sizes(filled), rows[-1][1]
+    values = [[_by_category(run, key) for run in row.runs] for row in filled]
+    rows = [(row, _means(runs)) for row, runs in zip(filled, values, strict=True)]
+    sizes, last = _sizes([run for runs in values for run in runs]), rows[-1][1]
     order = sorted(sizes, key=lambda name: (-fmean(last.get(name, [-1])), name))
     names = [ALL_CLIPS, *order]
     figure, ((axes,),) = _panels(table, 1, 1, size=(9.0, 1.6 + 0.32 * len(names)))
@@ -290,29 +301,32 @@ def _draw_segment_floors(axes: Axes, record: Record, key: str) -> None:
                      linestyle=((0, (4, 2)), (0, (1, 1.5)))[place % 2], zorder=3)  # fmt: skip
 
 
-def _means_by_category(row: FilledRow, key: str) -> dict[str, list[float]]:
-    """Mean of a metric in percent over the clips of each category, and over all: one per seed."""
+def _by_category(run: StoredRun, key: str) -> dict[str, Column]:
+    """Values of a metric of the clips of each category, and of all clips."""
+    table = _scores(run, key)
+    settings = cast("Mapping[str, object]", run.record.config.get("data", {}))
+    categories = np.array(categories_of(run.record.data, table.ids, settings))
+    values = table.columns[key]
+    return {ALL_CLIPS: values} | {
+        name: values[categories == name] for name in sorted(set(categories.tolist()))
+    }
+
+
+def _means(runs: Sequence[Mapping[str, Column]]) -> dict[str, list[float]]:
+    """Means in percent over the scored clips of each category: one for each run that has some."""
     means: dict[str, list[float]] = {}
-    for run in row.runs:
-        (values,) = _columns(run, key)
-        scored = ~np.isnan(values)
-        names = np.array(_test_categories(run))
-        means.setdefault(ALL_CLIPS, []).append(100 * float(values[scored].mean()))
-        for name in sorted(set(names[scored].tolist())):
-            mean = 100 * float(values[scored & (names == name)].mean())
-            means.setdefault(name, []).append(mean)
+    for run in runs:
+        for name, values in run.items():
+            scored = values[~np.isnan(values)]
+            if len(scored):
+                means.setdefault(name, []).append(100 * float(scored.mean()))
     return means
 
 
-def _sizes(filled: Sequence[FilledRow]) -> dict[str, int]:
+def _sizes(runs: Sequence[Mapping[str, Column]]) -> dict[str, int]:
     """Clips of each category; the most, should runs have scored different numbers."""
-    counted = [Counter(_test_categories(run)) for row in filled for run in row.runs]
-    return {name: max(each[name] for each in counted) for each in counted for name in each}
-
-
-def _test_categories(run: StoredRun) -> list[str]:
-    settings = cast("Mapping[str, object]", run.record.config.get("data", {}))
-    return categories_of(run.record.data, read_scores(run.scores).ids, settings)
+    names = {name for run in runs for name in run if name != ALL_CLIPS}
+    return {name: max(len(run.get(name, ())) for run in runs) for name in names}
 
 
 def _x(table: PaperTable, row: FilledRow) -> float | None:
