@@ -411,7 +411,6 @@ def _strip_header(
     truth: Truth, room: int, is_event: Sequence[bool] | None, rows: Sequence[StripPictures]
 ) -> list[_Text]:
     category = "" if truth.category is None else f"  ·  {truth.category}"
-    blue = "#{:02x}{:02x}{:02x}".format(*TRUTH_COLOUR)
     scale = "segments in order  |  map: dark low to bright high, each on its own scale"
     texts = [
         _shortened(_Text(MARGIN, 40, f"{truth.id}{category}", 21, weight="bold"), room),
@@ -420,7 +419,10 @@ def _strip_header(
         _Text(MARGIN + 20, 90, "highest cell", 14),
     ]
     if is_event is not None or len(truth.boxes) or truth.mask is not None:
-        texts += [_Text(MARGIN + 124, 90, "■", 18, blue), _Text(MARGIN + 146, 90, "truth", 14)]
+        texts += [
+            _Text(MARGIN + 124, 90, "■", 18, _hex(TRUTH_COLOUR)),
+            _Text(MARGIN + 146, 90, "truth", 14),
+        ]
     if any(row.is_right is not None for row in rows):
         texts += [
             _Text(MARGIN + 206, 90, "class", 14),
@@ -430,7 +432,7 @@ def _strip_header(
 
 
 def _answer_header(title: str, room: int, *, has_boxes: bool) -> list[_Text]:
-    box = "#{:02x}{:02x}{:02x}".format(*PREDICTION_COLOUR)
+    box = _hex(PREDICTION_COLOUR)
     texts = [
         _shortened(_Text(MARGIN, 40, title, 21, weight="bold"), room),
         _Text(MARGIN, 67, "map: dark low to bright high, each on its own scale", 14, PALE_INK),
@@ -463,10 +465,12 @@ def _shortened(text: _Text, room: int) -> _Text:
     return text._replace(words=shown(kept))
 
 
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def _header(title: str) -> list[_Text]:
-    truth, prediction = (
-        "#{:02x}{:02x}{:02x}".format(*colour) for colour in (TRUTH_COLOUR, PREDICTION_COLOUR)
-    )
+    truth, prediction = _hex(TRUTH_COLOUR), _hex(PREDICTION_COLOUR)
     order = "frame  |  map, dark low to bright high  |  prediction"
     return [
         _Text(MARGIN, 40, title, 21, weight="bold"),
