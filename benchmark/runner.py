@@ -61,7 +61,7 @@ from metrics.measurement import num_annotators, predicted_mask
 from metrics.predictions import Predictions
 from metrics.protocols import protocol_named
 from metrics.scoring import Scores, score
-from metrics.truth import Truth
+from metrics.truth import Truth, measured_truth
 
 log = logging.getLogger(__name__)
 PROTOCOL = "bench-v1"
@@ -103,8 +103,9 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     method.check(data)
     _check_trainer(config, data)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
-    _check_measurable(config, method, data.truth())
-    truth = _measured_truth(method, data)
+    truth = data.truth()
+    _check_measurable(config, method, truth)
+    truth = measured_truth(truth, localises=method.card.localises)
     identity = {
         **config.identity(),
         "lists": lists,
@@ -182,16 +183,6 @@ def _check_trainer(config: RunConfig, data: ClipData) -> None:
             f"trainer.select=val_loss needs at least one batch of {config.data.batch_size} "
             f"validation clips and there are {held_out}; set data.val_fraction, such as 0.02"
         )
-
-
-def _measured_truth(method: Method, data: ClipData) -> tuple[Truth, ...]:
-    """The truth of the test split that a method is measured on: without places where it has no map.
-
-    A map of equal values would be ranked as an answer, and it is none.
-    """
-    if method.card.localises:
-        return data.truth()
-    return tuple(sample.with_segments_only() for sample in data.truth())
 
 
 def _check_measurable(config: RunConfig, method: Method, truth: Sequence[Truth]) -> None:
@@ -285,7 +276,7 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     other = collector.answers(SWAPPED_SOUND, len(test))
     num_sources = max((data.num_sources("test", row) for row in range(len(test))), default=0)
     sources = collector.source_maps(num_sources, len(test))
-    truth = _measured_truth(method, data)
+    truth = measured_truth(data.truth(), localises=method.card.localises)
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
@@ -327,7 +318,8 @@ def _record(
     folder: Path,
     dry_run: bool,
 ) -> Record:
-    report, truth = data.report, _measured_truth(method, data)
+    report = data.report
+    truth = measured_truth(data.truth(), localises=method.card.localises)
     scores = tested.scores[PROTOCOL]
     floors = cached_floors(truth, PROTOCOL)
     reasons = _reasons(config, data, scores, dry_run=dry_run)

@@ -25,7 +25,7 @@ from metrics.floors import available_floors, best_floor
 from metrics.predictions import MapRange, Predictions
 from metrics.protocols import PROTOCOLS, Protocol, protocol_named
 from metrics.scoring import Scores, score
-from metrics.truth import Truth
+from metrics.truth import Truth, measured_truth
 
 log = logging.getLogger(__name__)
 ALL = "all"
@@ -349,9 +349,9 @@ def score_boards(
         BenchError: see :func:`metrics.scoring.score`; a floor or a kind of group is unknown; an
             option is out of its range; the message names the file.
     """
-    if given.record is not None and not given.record.card.localises:
-        known = tuple(sample.with_segments_only() for sample in expected.truth)
-        expected = expected._replace(truth=known)
+    if given.record is not None:
+        localises = given.record.card.localises
+        expected = expected._replace(truth=measured_truth(expected.truth, localises=localises))
     _check_options(success, by, seed, expected)
     given = _in_list_order(given, expected)
     rules = [_with_success(protocol, success) for protocol in protocols]

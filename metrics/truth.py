@@ -1,5 +1,6 @@
 """What is known of a test frame: the input of every metric beside the maps."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,3 +68,15 @@ class Truth(NamedTuple):
     def has_place(self) -> bool:
         """Whether there is a place to find; it may be empty, which is for protocols to judge."""
         return self.on_screen and not self.has_only_segments
+
+
+def measured_truth(truth: Sequence[Truth], *, localises: bool) -> tuple[Truth, ...]:
+    """What a method is measured on: without places where it has no map.
+
+    A map of equal values would be ranked as an answer, and it is none.
+
+    Args:
+        truth: of the test clips.
+        localises: of the method's card.
+    """
+    return tuple(truth) if localises else tuple(each.with_segments_only() for each in truth)
