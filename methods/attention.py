@@ -17,7 +17,7 @@ from datamodules.features import FrozenExtractor
 from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
 from methods.frontends import SoundNetWaveform
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
-from methods.negatives import of_other_clips, require_other_clips
+from methods.negatives import of_others_at_this_step, require_other_clips
 from methods.response import paired_maps, response_maps
 from methods.soundnet import OBJECTS, SoundNet
 from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
@@ -170,18 +170,13 @@ class Attention(Method):
         """L_U: Eq. 5 with one negative of the global batch, or InfoNCE with all of them."""
         if self.settings.loss == "infonce":
             return self.all_pairs_loss(visual, heard, query)
-        both = self.of_others(torch.cat([heard, query], 1))
+        both = of_others_at_this_step(self, torch.cat([heard, query], 1))
         other_heard, other_query = both[:, : heard.shape[1]], both[:, heard.shape[1] :]
         own = self.seen_by(visual, query)
         if self.settings.query == "positive":
             return distance_ratio_loss(own, heard, other_heard)
         under_other = self.seen_by(visual, other_query)
         return ratio_of_distances(distance(own, heard), distance(under_other, other_heard))
-
-    def of_others(self, rows: Tensor) -> Tensor:
-        """Rows of the negatives of this step; held-out clips have the same in every epoch."""
-        epoch, step = (self.current_epoch, self.global_step) if self.training else (0, 0)
-        return of_other_clips(rows, self.seed, epoch, step)
 
     @torch.no_grad()
     def count_wrong_frames(self, visual: Tensor, heard: Tensor, query: Tensor) -> None:
@@ -190,7 +185,7 @@ class Attention(Method):
         Nearer than to the sound of the negative, that is. Half of them where the loss has to look
         at the frame; all where the sound that asks gives its own answer away.
         """
-        others = self.of_others(heard)
+        others = of_others_at_this_step(self, heard)
         self.to_sound.eval()  # leaves the statistics alone
         frames = gathered(visual)
         seen = self.seen_by(frames[own_rows(len(frames)).to(visual.device) - 1], query)

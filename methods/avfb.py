@@ -21,7 +21,7 @@ from datamodules.features import FrozenExtractor
 from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
 from methods.frontends import LogMel, VggishLogMel
 from methods.global_norm import sum_over_ranks, world_size
-from methods.negatives import of_other_clips, require_other_clips
+from methods.negatives import of_others_at_this_step, require_other_clips
 from methods.streams import SMALL_CHANNELS, Streams
 from methods.two_stream import require_small_sound, small_audio, small_visual
 from methods.vgg import vgg19_pool5
@@ -232,7 +232,7 @@ class Avfb(Method):
 
     def triplet_loss(self, visual: Tensor, sound: Tensor) -> Tensor:
         """AVTGML with the sounds of other clips of the global batch (3.7)."""
-        other_sound = of_other_clips(sound, self.seed, *self._draw())
+        other_sound = of_others_at_this_step(self, sound)
         seen = self.visual_branch(self.fusion(visual, sound)).attended
         seen_with_other = None
         if self.settings.query == "pair":
@@ -244,10 +244,6 @@ class Avfb(Method):
             self.settings.margin,
             visual_with_negative=seen_with_other,
         )
-
-    def _draw(self) -> tuple[int, int]:
-        """Epoch and step of the derangement; one and the same for held-out clips."""
-        return (self.current_epoch, self.global_step) if self.training else (0, 0)
 
     def on_train_epoch_start(self) -> None:
         """Forgets the similarities of the former epoch."""
@@ -268,9 +264,8 @@ class Avfb(Method):
         The third has the frames of another clip and the own sound both in the query and beside it:
         where it is as high as the first, the loss is solved without looking.
         """
-        draw = self._draw()
-        other_sound = of_other_clips(sound, self.seed, *draw)
-        other_visual = of_other_clips(visual, self.seed, *draw)
+        other_sound = of_others_at_this_step(self, sound)
+        other_visual = of_others_at_this_step(self, visual)
         seen = self.visual_branch(self.fusion(visual, sound)).attended
         crossed = self.visual_branch(self.fusion(other_visual, sound)).attended
         with_other = seen

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from methods.base import Method
 from methods.global_norm import gathered, own_rows
 from metrics.errors import BenchError
 
@@ -57,3 +58,9 @@ def of_other_clips(rows: Tensor, seed: int, epoch: int, step: int) -> Tensor:
     everyone = gathered(rows)
     other = derangement(len(everyone), seed, epoch, step)
     return everyone[other[own_rows(len(everyone))].to(rows.device)]
+
+
+def of_others_at_this_step(method: Method, rows: Tensor) -> Tensor:
+    """:func:`of_other_clips` of a method's step; held-out clips have the same in every epoch."""
+    epoch, step = (method.current_epoch, method.global_step) if method.training else (0, 0)
+    return of_other_clips(rows, method.seed, epoch, step)
