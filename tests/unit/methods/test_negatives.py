@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from methods.negatives import derangement, of_other_clips
+from methods.negatives import derangement, of_other_clips, of_others_at_this_step
 
 
 @pytest.mark.parametrize("size", [2, 3, 30, 64])
@@ -41,3 +43,16 @@ def test_rows_of_other_clips_keep_their_gradient():
     expected = torch.zeros(4)
     expected[other] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     assert rows.grad.squeeze(1).equal(expected)
+
+
+@pytest.mark.parametrize(("training", "draw"), [(True, (3, 7)), (False, (0, 0))])
+def test_held_out_clips_have_the_same_negatives_in_every_epoch(
+    training: bool, draw: tuple[int, int]
+):
+    method = SimpleNamespace(seed=1, current_epoch=3, global_step=7, training=training)
+    rows = torch.arange(40)
+
+    others = of_others_at_this_step(method, rows)
+
+    assert others.equal(derangement(40, 1, *draw))
+    assert not derangement(40, 1, 3, 7).equal(derangement(40, 1, 0, 0))
