@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
@@ -19,6 +20,8 @@ from datamodules.augment import AUGMENTATIONS, augmented_frames, augmented_sound
 from datamodules.box_maps import box_map
 from datamodules.clip import Annotation, Batch, Clip, Features, Inputs
 from datamodules.id_lists import ListIdentity, ids_sha256
+from datamodules.proposal_store import Pictures, ProposalStore, proposals_of
+from datamodules.proposals import Extractor, absent_last, as_proposals, chosen
 from datamodules.sampling import (
     ANNOTATORS,
     FRAMES,
@@ -57,6 +60,9 @@ class DataConfig:
     feature_cache: str = "use"  # off | use | make: features of frozen streams
     feature_dtype: str = "float32"  # float32 | float16, as they are kept
     feature_cache_gb: float = 100.0  # of all features on this machine
+    proposals: str = "selective_search"  # | edgeboxes | grid: where boxes come from
+    proposal_width: int | None = 320  # pixels of a picture that is searched; null: its own
+    proposal_model: str | None = None  # file of the structured forest of edgeboxes
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,7 @@ class ClipData(pl.LightningDataModule, ABC):
     """
 
     Config: ClassVar[type[DataConfig]] = DataConfig
+    data_name: ClassVar[str] = "D"  # under which the data set is registered, for messages
     has_files: ClassVar[bool] = False  # whether clips are files of the user's, which may be missing
     usual_seconds: ClassVar[tuple[float, float]] = (0.0, float("inf"))  # shortest, longest sound
     pretraining: ClassVar[Mapping[str, object]] = MappingProxyType({})
@@ -150,6 +157,11 @@ class ClipData(pl.LightningDataModule, ABC):
                 raise BenchError(
                     f"data.{setting}={value!r} is unknown; use one of {', '.join(known_values)}"
                 )
+        self.extractor = Extractor(
+            config.proposals,
+            config.proposal_width,
+            None if config.proposal_model is None else Path(config.proposal_model).expanduser(),
+        )
         self.config, self.inputs, self.seed = config, inputs, seed
         self.cached_features: Callable[[str, int, int | None], Features] | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more ranks than clips
@@ -213,6 +225,57 @@ class ClipData(pl.LightningDataModule, ABC):
         the data set cannot say; then none are kept.
         """
         return None
+
+    def picture_contents(self, split: str) -> tuple[tuple[str, ...], ...]:
+        """Hash of the picture of each segment, row by row: equal where the pictures are equal.
+
+        Raises:
+            BenchError: the data set has no pictures to search for proposals.
+        """
+        raise BenchError(
+            f"data {self.data_name} has no proposals, because it has no pictures to search; choose "
+            "a method that needs none"
+        )
+
+    def whole_picture(self, split: str, row: int, segment: int) -> Tensor:
+        """The whole picture of a segment, ``(3, H, W)`` uint8, as large as the data have it."""
+        raise NotImplementedError(f"{type(self).__name__} has no pictures")
+
+    def proposals(self, split: str, row: int) -> Tensor:
+        """Object boxes of a clip, ``(T, P, 4)`` float32 xyxy in [0, 1] of the whole picture.
+
+        In the order of their coordinates, with NaN rows at the end where a picture has fewer than
+        ``inputs.proposals`` boxes; of more, a sample that is the same in every epoch and run.
+        """
+        most = self.inputs.proposals
+        found = {
+            each: as_proposals(chosen(self.found_proposals[each], most, each), most)
+            for each in self._picture_contents[split][row]
+        }
+        return torch.stack([found[each] for each in self._picture_contents[split][row]])
+
+    @cached_property
+    def found_proposals(self) -> ProposalStore:
+        """The boxes of all pictures; those that were never searched are searched first.
+
+        Raises:
+            BenchError: what was kept is damaged, or a picture cannot be read.
+        """
+        command = f"bench proposals {self.data_name} with the same data settings"
+        return proposals_of(self.pictures(), self.extractor, command)
+
+    def pictures(self) -> Pictures:
+        """What reads each picture of all splits, by its content."""
+        found: dict[str, Callable[[], Tensor]] = {}
+        for split, contents in self._picture_contents.items():
+            for row, of_clip in enumerate(contents):
+                for segment, content in enumerate(of_clip):
+                    found.setdefault(content, partial(self.whole_picture, split, row, segment))
+        return found
+
+    @cached_property
+    def _picture_contents(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        return {split: self.picture_contents(split) for split in self.report.splits}
 
     def num_sources(self, split: str, row: int) -> int:
         """How many isolated sounds are known of a clip; they stand in the order of its sources."""
@@ -292,6 +355,8 @@ class ClipData(pl.LightningDataModule, ABC):
             raise BenchError(
                 "the test list is empty after exclusions; check data.root and data.test_list"
             )
+        if self.inputs.proposals:
+            assert self.found_proposals is not None, "found before any process of a loader starts"
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented global batches with the clips that the method draws."""
@@ -423,12 +488,13 @@ class ClipDataset(Dataset[Batch]):
         index = torch.from_numpy(np.array(frame_rows, dtype=np.int64))
         middle = torch.full_like(index, self.data.inputs.num_segments // 2)
         padded = None if boxes is None else _padded(boxes)
+        proposals = self._proposals(frame_rows)
         if self.augmentation == "none":
-            return Clip(index, frames, waveform, middle, features=features), padded
+            return Clip(index, frames, waveform, middle, proposals, features), padded
         seen, heard = self._rngs(FRAMES, frame_rows, epoch), self._rngs(SOUNDS, sound_rows, epoch)
-        frames, padded = augmented_frames(frames, self.augmentation, seen, padded)
+        frames, padded, proposals = _augmented(frames, self.augmentation, seen, padded, proposals)
         waveform = augmented_sound(waveform, self.augmentation, heard)
-        return Clip(index, frames, waveform, middle), padded
+        return Clip(index, frames, waveform, middle, proposals), padded
 
     def _features(self, frame_rows: Rows, sound_rows: Rows, source: int | None) -> Features | None:
         """Visual features of the frames and audio features of the sounds; None without any."""
@@ -439,6 +505,12 @@ class ClipDataset(Dataset[Batch]):
         visual = _stacked([None if one is None else one.visual for one in seen])
         audio = _stacked([None if one is None else one.audio for one in heard])
         return None if visual is None and audio is None else Features(visual, audio)
+
+    def _proposals(self, rows: Rows) -> Tensor | None:
+        """``(B, T, P, 4)``; None where the method asks for none."""
+        if not self.data.inputs.proposals:
+            return None
+        return torch.stack([self.data.proposals(self.split, int(row)) for row in rows])
 
     def _frames(self, rows: Rows, features: Features | None) -> Tensor:
         if features is not None and features.visual is not None:
@@ -499,6 +571,25 @@ def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
     """The values of all clips along a first axis; None where they are absent."""
     there = [value for value in values if value is not None]
     return torch.stack(there) if there else None
+
+
+def _augmented(
+    frames: Tensor,
+    name: str,
+    rngs: Sequence[np.random.Generator],
+    boxes: Tensor | None,
+    proposals: Tensor | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Frames, annotated boxes ``(B, K, 4)`` and proposals ``(B, T, P, 4)`` that moved with them."""
+    if proposals is None:
+        return *augmented_frames(frames, name, rngs, boxes), None
+    flat = proposals.flatten(1, 2)  # (B, T * P, 4)
+    together = flat if boxes is None else torch.cat([boxes, flat], 1)
+    frames, moved = augmented_frames(frames, name, rngs, together)
+    assert moved is not None, "boxes were given"
+    first = moved.shape[1] - flat.shape[1]
+    of_proposals = absent_last(moved[:, first:].reshape(proposals.shape))
+    return frames, None if boxes is None else moved[:, :first], of_proposals
 
 
 def _padded(boxes: Sequence[NDArray[np.float64]]) -> Tensor:

@@ -1,133 +1,16 @@
-"""Features of one frozen stream on this machine, in blocks that appear whole.
-
-::
-
-    <cache>/features/<key>/stream.json         what the key is the hash of
-                           block-000000.npy    (N, *shape) float32 or float16
-                           block-000000.json   fingerprints of the N contents, sha256 of the .npy
-
-A block counts once its JSON is there, which is written last. Features are found by the fingerprint
-of what they were made of, never by a row, so any list, split, seed and method shares them.
-"""
-
-import hashlib
-import io
-import json
-import os
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from itertools import count
-from pathlib import Path
-from typing import Any, TypedDict
+"""Features of one frozen stream on this machine: ``<cache>/features``, see ``block_store``."""
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from datamodules.cache import cache_dir
-from datamodules.file_facts import file_hashes
-
-OPEN_BLOCKS = 256  # a memory map holds a file descriptor, of which a process may have 1,024
+from datamodules.block_store import BlockStore
 
 
-class Block(TypedDict):
-    """What is known of a block without opening it."""
+class FeatureStore(BlockStore):
+    """Features ``(*shape,)`` float32 or float16 of frames or sounds."""
 
-    fingerprints: list[str]
-    sha256: str
-
-
-class FeatureStore:
-    """Blocks of features, of one key."""
-
-    def __init__(self, identity: Mapping[str, object]) -> None:
-        """Finds the blocks that are there.
-
-        Args:
-            identity: plain values: all that the features depend on beside their content.
-        """
-        self.identity = identity
-        text = json.dumps(identity, sort_keys=True)
-        self.folder = store_dir() / hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.reload()
-
-    def reload(self) -> None:
-        """Looks again, as another process may have added blocks."""
-        self._blocks = {path.stem: _block(path) for path in sorted(self.folder.glob("*.json"))
-                        if path.name != "stream.json"}  # fmt: skip
-        self._maps: dict[str, NDArray[Any]] = {}
-        self.__dict__.pop("_places", None)
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[str, int]]:
-        return {
-            fingerprint: (name, row)
-            for name, block in self._blocks.items()
-            for row, fingerprint in enumerate(block["fingerprints"])
-        }
-
-    def __contains__(self, fingerprint: str) -> bool:
-        return fingerprint in self._places
+    kind = "features"
 
     def __getitem__(self, fingerprint: str) -> NDArray[np.float32]:
         """The features of a content, ``(*shape,)``; KeyError where there are none."""
-        name, row = self._places[fingerprint]
-        if name not in self._maps:
-            if len(self._maps) == OPEN_BLOCKS:
-                self._maps.clear()
-            self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-        return np.array(self._maps[name][row], np.float32)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_maps": {}}  # a memory map would travel as its numbers
-
-    def lock(self) -> FileLock:
-        """Held by the process that adds blocks; it dies with the process."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / ".lock")
-
-    def damaged(self) -> list[str]:
-        """Names of the blocks that differ from what was written; each is read once per change."""
-        names = {name: f"{name}.npy" for name in self._blocks}
-        hashes = file_hashes(self.folder, list(names.values()))
-        return [name for name, file in names.items()
-                if hashes[file] != self._blocks[name]["sha256"]]  # fmt: skip
-
-    def remove(self, name: str) -> None:
-        """Removes a block."""
-        for suffix in (".json", ".npy"):
-            (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
-        self.reload()
-
-    def append(self, fingerprints: Sequence[str], features: NDArray[Any]) -> None:
-        """Adds the features ``(N, *shape)`` of N contents as a block."""
-        names = map("block-{:06d}".format, count())
-        name = next(each for each in names if each not in self._blocks)
-        content = io.BytesIO()
-        np.save(content, features, allow_pickle=False)
-        digest = hashlib.sha256(content.getbuffer()).hexdigest()
-        block = Block(fingerprints=list(fingerprints), sha256=digest)
-        self._replace("stream.json", json.dumps(self.identity, indent=1).encode())
-        self._replace(f"{name}.npy", content.getbuffer())
-        self._replace(f"{name}.json", json.dumps(block).encode())
-        self._blocks[name] = block
-        self.__dict__.pop("_places", None)
-
-    def _replace(self, name: str, content: bytes | memoryview) -> None:
-        unfinished = self.folder / f".{name}.part"
-        unfinished.write_bytes(content)
-        os.replace(unfinished, self.folder / name)
-
-
-def store_dir() -> Path:
-    """The folder of all features of this machine."""
-    return cache_dir() / "features"
-
-
-def _block(path: Path) -> Block:
-    """A block's JSON; where that is damaged, a block without contents that counts as damaged."""
-    try:
-        block: Block = json.loads(path.read_text(encoding="utf-8"))
-        return Block(fingerprints=list(block["fingerprints"]), sha256=str(block["sha256"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Block(fingerprints=[], sha256="")
+        return np.array(self.rows(fingerprint)[0], np.float32)

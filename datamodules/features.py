@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.base import ClipData
 from datamodules.clip import Clip, Features
-from datamodules.feature_store import FeatureStore, store_dir
+from datamodules.feature_store import FeatureStore
 from datamodules.progress import progress_bar
 from metrics.errors import BenchError
 
@@ -230,7 +230,7 @@ def make_features(
                 _make(each, data, device, max(1, BLOCK_BYTES // max(1, sizes[each.part])))
     except OSError as error:
         raise BenchError(
-            f"features cannot be kept in {store_dir()} ({error.strerror or error}); set "
+            f"features cannot be kept in {FeatureStore.place()} ({error.strerror or error}); set "
             "AVLOC_CACHE to a folder with room that you may write to, or data.feature_cache=off"
         ) from error
 
@@ -319,7 +319,7 @@ def _require_room(
         needed += missing * sizes[each.part]
         say(f"{each.part}: {missing} of {len(set(each.contents.values()))} to be made, "
             f"{missing * sizes[each.part] / GB:.3g} GB in {each.store.folder}")  # fmt: skip
-    folder = store_dir()
+    folder = FeatureStore.place()
     folder.mkdir(parents=True, exist_ok=True)
     held = sum(path.stat().st_size for path in folder.glob("*/*.npy"))
     most, free = data.config.feature_cache_gb, shutil.disk_usage(folder).free / GB

@@ -14,6 +14,7 @@ Licence: the clips are the output of this program; do with them what you like.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -28,6 +29,7 @@ from torchvision.transforms.v2 import functional as tv
 from datamodules.base import ClipData, DataConfig, DataReport, Fingerprints, Split
 from datamodules.cache import cache_dir
 from datamodules.clip import Inputs
+from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.id_lists import ListIdentity, first_by_hash, ids_sha256
 from datamodules.synthetic_generator import (
     CLASSES,
@@ -60,6 +62,7 @@ class Synthetic(ClipData):
     """
 
     Config: ClassVar[type[DataConfig]] = SyntheticConfig
+    data_name = "synthetic"
     pretraining: ClassVar[Mapping[str, object]] = MappingProxyType(
         {
             "data.segments": 1,
@@ -211,6 +214,20 @@ class Synthetic(ClipData):
         ids = self.report.splits[split].ids
         names = tuple(f"{GENERATOR} {fingerprint(self.settings)} {each}" for each in ids)
         return Fingerprints(names, names)
+
+    def picture_contents(self, split: str) -> tuple[tuple[str, ...], ...]:
+        """Hashes of the frames as they were made; a still counts once for each of its segments."""
+        stored = self.clips[split].frames[:, self.delivered]
+        rows = (stored[self._stored(split, row)] for row in range(len(self.ids[split])))
+        hashes = ([sha256(frame.tobytes()).hexdigest()[:DIGEST_LENGTH] for frame in frames]
+                  for frames in rows)  # fmt: skip
+        repeats = self.inputs.num_segments
+        return tuple(tuple(found * (repeats // len(found))) for found in hashes)
+
+    def whole_picture(self, split: str, row: int, segment: int) -> Tensor:
+        """The frame of a segment as it was made, ``(3, H, W)`` uint8."""
+        frames = self.clips[split].frames[self._stored(split, row), self.delivered]
+        return torch.from_numpy(np.array(frames[segment % len(frames)].transpose(2, 0, 1)))
 
     @property
     def folder(self) -> Path:

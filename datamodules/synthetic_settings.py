@@ -37,6 +37,7 @@ class SyntheticConfig(DataConfig):
     offscreen: float = 0.0  # share of clips whose sound is of a class that is not in the frame
     background: float = 0.0  # share of the training clips that is so beside offscreen; no others
     context: float = 0.0  # share of clips with a strip in the colour of the class that sounds
+    proposal_width: int | None = None  # the frames are small; enlarging them costs much
     annotators: bool = False  # tested against what three people drew, in place of the exact boxes
 
 
@@ -54,8 +55,6 @@ def check_settings(config: SyntheticConfig, inputs: Inputs) -> None:
             "data.sources=2 has two classes in a segment, and the method learns from one label; "
             "set data.sources=1"
         )
-    if inputs.proposals:
-        raise BenchError("data synthetic has no proposals; choose a method that needs none")
     if config.image_size < MIN_IMAGE_SIZE:
         raise BenchError(
             f"data.image_size={config.image_size} is too small for the textures; "

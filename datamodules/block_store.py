@@ -1,0 +1,157 @@
+"""What was made of contents on this machine, in blocks that appear whole.
+
+::
+
+    <cache>/<kind>/<key>/stream.json         what the key is the hash of
+                         block-000000.npy    what was made of N contents, one after the other
+                         block-000000.json   fingerprints of the N contents, sha256 of the .npy
+
+A block counts once its JSON is there, which is written last. What was made is found by the
+fingerprint of its content, never by a row, so any list, split, seed and method shares it.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, NotRequired, TypedDict
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from datamodules.cache import cache_dir
+from datamodules.file_facts import file_hashes
+
+OPEN_BLOCKS = 256  # a memory map holds a file descriptor, of which a process may have 1,024
+
+
+class Block(TypedDict):
+    """What is known of a block without opening it."""
+
+    fingerprints: list[str]
+    sha256: str
+    counts: NotRequired[list[int]]  # rows of each content, where they differ
+
+
+class BlockStore:
+    """Blocks of one key."""
+
+    kind: ClassVar[str]  # a folder of the cache
+
+    def __init__(self, identity: Mapping[str, object]) -> None:
+        """Finds the blocks that are there.
+
+        Args:
+            identity: plain values: all that the blocks depend on beside the contents.
+        """
+        self.identity = identity
+        text = json.dumps(identity, sort_keys=True)
+        self.folder = self.place() / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.reload()
+
+    def reload(self) -> None:
+        """Looks again, as another process may have added blocks."""
+        self._blocks = {path.stem: _block(path) for path in sorted(self.folder.glob("*.json"))
+                        if path.name != "stream.json"}  # fmt: skip
+        self._maps: dict[str, NDArray[Any]] = {}
+        self.__dict__.pop("_places", None)
+
+    @classmethod
+    def place(cls) -> Path:
+        """The folder of all keys on this machine."""
+        return cache_dir() / cls.kind
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, slice]]:
+        places: dict[str, tuple[str, slice]] = {}
+        for name, block in self._blocks.items():
+            ends = np.cumsum(block.get("counts", [1] * len(block["fingerprints"]))).tolist()
+            rows = map(slice, [0, *ends], ends)
+            places |= {
+                each: (name, of_each)
+                for each, of_each in zip(block["fingerprints"], rows, strict=False)
+            }
+        return places
+
+    def __contains__(self, fingerprint: str) -> bool:
+        return fingerprint in self._places
+
+    def rows(self, fingerprint: str) -> NDArray[Any]:
+        """The rows of a content, ``(n, *shape)``; KeyError where there are none of it."""
+        name, rows = self._places[fingerprint]
+        if name not in self._maps:
+            if len(self._maps) == OPEN_BLOCKS:
+                self._maps.clear()
+            self._maps[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        found: NDArray[Any] = self._maps[name][rows]
+        return found
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_maps": {}}  # a memory map would travel as its numbers
+
+    def lock(self) -> FileLock:
+        """Held by the process that adds blocks; it dies with the process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock")
+
+    def damaged(self) -> list[str]:
+        """Names of the blocks that differ from what was written; each is read once per change."""
+        names = {name: f"{name}.npy" for name in self._blocks}
+        hashes = file_hashes(self.folder, list(names.values()))
+        return [name for name, file in names.items()
+                if hashes[file] != self._blocks[name]["sha256"]]  # fmt: skip
+
+    def remove(self, name: str) -> None:
+        """Removes a block."""
+        for suffix in (".json", ".npy"):
+            (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
+        self.reload()
+
+    def append(
+        self,
+        fingerprints: Sequence[str],
+        rows: NDArray[Any],
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        """Adds a block.
+
+        Args:
+            fingerprints: of N contents.
+            rows: ``(R, *shape)``, of the first content first.
+            counts: rows of each content, which add up to R; None for one row of each.
+        """
+        names = map("block-{:06d}".format, count())
+        name = next(each for each in names if each not in self._blocks)
+        content = io.BytesIO()
+        np.save(content, rows, allow_pickle=False)
+        digest = hashlib.sha256(content.getbuffer()).hexdigest()
+        block = Block(fingerprints=list(fingerprints), sha256=digest)
+        if counts is not None:
+            block["counts"] = list(counts)
+        self._replace("stream.json", json.dumps(self.identity, indent=1).encode())
+        self._replace(f"{name}.npy", content.getbuffer())
+        self._replace(f"{name}.json", json.dumps(block).encode())
+        self._blocks[name] = block
+        self.__dict__.pop("_places", None)
+
+    def _replace(self, name: str, content: bytes | memoryview) -> None:
+        unfinished = self.folder / f".{name}.part"
+        unfinished.write_bytes(content)
+        os.replace(unfinished, self.folder / name)
+
+
+def _block(path: Path) -> Block:
+    """A block's JSON; where that is damaged, a block without contents that counts as damaged."""
+    try:
+        found: Block = json.loads(path.read_text(encoding="utf-8"))
+        block = Block(fingerprints=list(found["fingerprints"]), sha256=str(found["sha256"]))
+        if "counts" in found:
+            block["counts"] = [int(each) for each in found["counts"]]
+        return block
+    except (OSError, ValueError, KeyError, TypeError):
+        return Block(fingerprints=[], sha256="")

@@ -1,0 +1,151 @@
+"""Proposals of pictures on this machine: ``<cache>/proposals``, see ``block_store``.
+
+They are found by the hash of the picture's content, so a picture is searched once, in however many
+segments, clips, splits and data sets it is shown. A search that is stopped keeps what it has found;
+one that is killed loses the block it was at.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from datamodules.block_store import BlockStore
+from datamodules.progress import progress_bar
+from datamodules.proposals import Boxes, Extractor, one_opencv_thread
+from metrics.errors import BenchError
+
+BLOCK = 256  # pictures; a killed search loses at most so many
+AHEAD = 4  # pictures that wait for each thread; a picture of a video frame has 3 MB
+logger = logging.getLogger(__name__)
+
+Pictures = Mapping[str, Callable[[], Tensor]]
+"""What reads a picture ``(3, H, W)`` uint8, by the hash of its content."""
+
+
+class ProposalStore(BlockStore):
+    """Proposals of pictures, by one extractor."""
+
+    kind = "proposals"
+
+    def __getitem__(self, content: str) -> Boxes:
+        """The proposals of a picture, ``(N, 4)`` uint16; KeyError where it was not searched."""
+        return np.array(self.rows(content), np.uint16)
+
+
+class Made(NamedTuple):
+    """What was found of some pictures, and what was there before."""
+
+    folder: Path
+    made: int
+    kept: int
+    boxes: int  # of all of them
+    bytes: int
+
+
+def make_proposals(pictures: Pictures, extractor: Extractor, *, workers: int | None = None) -> Made:
+    """Searches the pictures that were not searched before; damaged blocks are made again.
+
+    What is stored does not depend on the number of threads. Another process that searches with the
+    same extractor is waited for.
+
+    Args:
+        pictures: all that are needed.
+        extractor: what finds the boxes.
+        workers: threads; one per core if None.
+
+    Raises:
+        BenchError: a picture cannot be read, or the cache cannot be written.
+    """
+    store = ProposalStore(extractor.identity())
+    try:
+        with store.lock():
+            store.reload()
+            for name in store.damaged():
+                logger.warning("%s of %s is damaged and made again", name, store.folder)
+                store.remove(name)
+            missing = {each: read for each, read in pictures.items() if each not in store}
+            _search(store, missing, extractor, workers or os.cpu_count() or 1)
+    except OSError as error:
+        raise BenchError(
+            f"proposals cannot be kept in {store.folder} ({error.strerror or error}); set "
+            "AVLOC_CACHE to a folder with room that you may write to"
+        ) from error
+    sizes = [store[each] for each in pictures]
+    return Made(
+        store.folder,
+        made=len(missing),
+        kept=len(pictures) - len(missing),
+        boxes=sum(map(len, sizes)),
+        bytes=sum(each.nbytes for each in sizes),
+    )
+
+
+def proposals_of(pictures: Pictures, extractor: Extractor, command: str) -> ProposalStore:
+    """The proposals of all pictures, those that are missing made first.
+
+    Args:
+        pictures: all that are needed.
+        extractor: what finds the boxes.
+        command: what makes damaged ones again, for messages.
+
+    Raises:
+        BenchError: a block is damaged; see also :func:`make_proposals`.
+    """
+    store = ProposalStore(extractor.identity())
+    for name in store.damaged():
+        raise BenchError(
+            f"{store.folder / name}.npy is damaged, its sha256 is not that of its JSON; {command} "
+            "makes it again"
+        )
+    if any(each not in store for each in pictures):
+        made = make_proposals(pictures, extractor)
+        logger.info("proposals of %d pictures were made and are kept in %s", made.made, made.folder)
+        store.reload()
+    return store
+
+
+def _search(store: ProposalStore, missing: Pictures, extractor: Extractor, workers: int) -> None:
+    """Fills the store in the order of the pictures, block by block."""
+    contents, found = list(missing), _found(missing, extractor, workers)
+    block: list[Boxes] = []
+    first = 0
+    with progress_bar("searching pictures", len(missing)) as advance, one_opencv_thread():
+        try:
+            for boxes in found:
+                block.append(boxes)
+                advance()
+                if len(block) == BLOCK:
+                    _keep(store, contents[first : first + BLOCK], block)
+                    first, block = first + BLOCK, []
+        finally:
+            found.close()
+            if block:
+                _keep(store, contents[first : first + len(block)], block)
+
+
+def _keep(store: ProposalStore, contents: list[str], block: list[Boxes]) -> None:
+    store.append(contents, np.concatenate(block), [len(boxes) for boxes in block])
+
+
+def _found(missing: Pictures, extractor: Extractor, workers: int) -> Generator[Boxes, None, None]:
+    """The boxes of each picture in turn; OpenCV lets other threads run while it searches."""
+    find, waiting = extractor.finder(), iter(missing.items())
+
+    def search(content: str, read: Callable[[], Tensor]) -> Boxes:
+        return find(read(), content)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            ahead = [pool.submit(search, *each) for each in islice(waiting, AHEAD * workers)]
+            while ahead:
+                yield ahead.pop(0).result()
+                ahead += [pool.submit(search, *each) for each in islice(waiting, 1)]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
