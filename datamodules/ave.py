@@ -52,7 +52,7 @@ from datamodules.ave_annotations import (
     video_of,
 )
 from datamodules.ave_features import AveFeatures
-from datamodules.base import DataReport, KnownList, Split
+from datamodules.base import DataConfig, DataReport, KnownList, Split
 from datamodules.clip import Features, Inputs
 from datamodules.folder_clips import (
     FULL,
@@ -158,6 +158,15 @@ class Ave(FolderClips):
             truth._replace(segments=self._row_of[truth.id].labels[self.seconds])
             for truth in super().truth()
         )
+
+    @classmethod
+    def segments_of(cls, config: DataConfig) -> int:
+        """All ten seconds."""
+        return SEGMENTS
+
+    def frames_shown(self, sample_id: str) -> Sequence[str]:
+        """The frame of each second that is asked for."""
+        return [frame_id for frame_id, _ in self.files_of(sample_id)]
 
     def frames(self, split: str, row: int) -> Tensor:
         """The frame of each second, ``(T, 3, H, W)`` uint8."""
@@ -362,6 +371,11 @@ def _check(config: AveConfig, inputs: Inputs) -> None:
     if not inputs.takes_features:
         raise BenchError(
             f"{where}: the method reads frames and sounds; leave data.feature_files out"
+        )
+    if inputs.proposals:
+        raise BenchError(
+            f"{where}: the method asks for proposals, which are found in frames; leave "
+            "data.feature_files out"
         )
     if config.augmentation != "none":
         raise BenchError(

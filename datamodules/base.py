@@ -226,6 +226,11 @@ class ClipData(pl.LightningDataModule, ABC):
         """
         return None
 
+    @classmethod
+    def segments_of(cls, config: DataConfig) -> int:
+        """Segments with a picture of their own that a clip has; a still has one."""
+        return 1
+
     def picture_contents(self, split: str) -> tuple[tuple[str, ...], ...]:
         """Hash of the picture of each segment, row by row: equal where the pictures are equal.
 

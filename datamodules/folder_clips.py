@@ -7,7 +7,7 @@ files cannot be read. The report counts and names them.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ from datamodules.media import (
     Media,
     UnreadableMediaError,
     read_frame,
+    read_picture,
     read_windows,
     sound_seconds,
 )
@@ -91,10 +92,6 @@ class FolderClips(ClipData):
             raise BenchError(f"data.limit={config.limit} must be 1 or more")
         if not 0 <= config.val_fraction < 1:
             raise BenchError(f"data.val_fraction={config.val_fraction} must lie in [0, 1)")
-        if inputs.proposals:
-            raise BenchError(
-                f"data {self.data_name} has no proposals; choose a method that needs none"
-            )
         if config.train_list is not None and config.unlabelled is not None:
             raise BenchError(
                 f"data.train_list={config.train_list} and data.unlabelled={config.unlabelled} both "
@@ -276,6 +273,33 @@ class FolderClips(ClipData):
                          for each, found in zip(ids, hashes, strict=True))  # fmt: skip
 
         return Fingerprints(told(frames), told(sounds))
+
+    def frames_shown(self, sample_id: str) -> Sequence[str]:
+        """Ids of the frames of the T segments of a sample."""
+        frame_id, _ = self.parts_of(sample_id)
+        return [frame_id] * self.inputs.num_segments
+
+    def picture_contents(self, split: str) -> tuple[tuple[str, ...], ...]:
+        """Hashes of the image file of each segment, the same from a root and from shards."""
+        shown = [self.frames_shown(each) for each in self.report.splits[split].ids]
+        digests = self.frame_digests(each for of_clip in shown for each in of_clip)
+        return tuple(tuple(digests[each] for each in of_clip) for of_clip in shown)
+
+    def frame_digests(self, frame_ids: Iterable[str]) -> dict[str, str]:
+        """Hash of the file of each frame."""
+        paths = {each: _there(self._folder.frame(each)) for each in frame_ids}
+        digests = self._folder.digests(paths.values())
+        return {each: digests[path] for each, path in paths.items()}
+
+    def whole_picture(self, split: str, row: int, segment: int) -> Tensor:
+        """The image of a segment at its own size, ``(3, H, W)`` uint8."""
+        path = _there(
+            self._folder.frame(self.frames_shown(self.report.splits[split].ids[row])[segment])
+        )
+        try:
+            return read_picture(self._folder.media(path))
+        except UnreadableMediaError as error:
+            raise late_failure(path, error) from error
 
     def recipe_of(self, sample_id: str) -> str:
         """What a sample is made by, out of its files: here the time of its frame in its sound."""

@@ -31,6 +31,7 @@ They have no isolated sounds and no boxes to train on. An id is
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,6 +42,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from datamodules.clip import Inputs
+from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.folder_clips import FolderConfig, PartOfList
 from datamodules.ground_truth import READERS, GroundTruth, annotations_place
 from datamodules.id_lists import IdList, read_id_list
@@ -67,6 +69,7 @@ PUBLISHED = Layout(
     each_suffix("video/{id}", *IMAGES),
     each_suffix("audio/{id}", *SOUNDS),
 )
+SEARCHED_SIDE = 160  # pixels of each frame of a mixture in which proposals are searched
 
 
 @dataclass
@@ -181,13 +184,39 @@ class MusicSynthetic(MusicClips):
             ((frame_id, _),) = self.pairs_of(self.report.splits[split].ids[row])
             whole = self.picture(frame_id, size)
         else:
-            side = -(-size // 2)
-            upper_left, upper_right, *lower = (self.picture(clip, side) for clip in made.clips)
-            rows = [torch.cat([upper_left, upper_right], dim=2), torch.cat(lower, dim=2)]
-            whole = torch.cat(rows, dim=1)  # (3, 2 * side, 2 * side)
+            whole = self._mixed(made, -(-size // 2))
             if size % 2:
                 whole = torch.as_tensor(tv.resize(whole, [size, size], antialias=True))
         return whole.expand(self.inputs.num_segments, *whole.shape)
+
+    def picture_contents(self, split: str) -> tuple[tuple[str, ...], ...]:
+        """Hashes of the image files that a picture is made of, in the order of the quadrants."""
+        parts = [
+            [frame_id for frame_id, _ in self.pairs_of(sample_id)]
+            for sample_id in self.report.splits[split].ids
+        ]
+        digests = self.frame_digests(each for of_clip in parts for each in of_clip)
+        contents = (" ".join(digests[each] for each in of_clip) for of_clip in parts)
+        hashes = (sha256(each.encode()).hexdigest()[:DIGEST_LENGTH] for each in contents)
+        return tuple((each,) * self.inputs.num_segments for each in hashes)
+
+    def frames_shown(self, sample_id: str) -> Sequence[str]:
+        """The published picture in every segment."""
+        ((frame_id, _),) = self.pairs_of(sample_id)
+        return [frame_id] * self.inputs.num_segments
+
+    def whole_picture(self, split: str, row: int, segment: int) -> Tensor:
+        """Four frames in two rows, ``(3, 320, 320)`` uint8, or the published picture as it is."""
+        made = self._mixture(split, row)
+        if made is None:
+            return super().whole_picture(split, row, segment)
+        return self._mixed(made, SEARCHED_SIDE)
+
+    def _mixed(self, made: Mixture, side: int) -> Tensor:
+        """The four frames of a mixture, ``(3, 2 * side, 2 * side)`` uint8."""
+        upper_left, upper_right, *lower = (self.picture(clip, side) for clip in made.clips)
+        rows = [torch.cat([upper_left, upper_right], dim=2), torch.cat(lower, dim=2)]
+        return torch.cat(rows, dim=1)
 
     def waveform(self, split: str, row: int) -> Tensor:
         """The sum of the isolated sounds, ``(T, S)`` float32 in [-1, 1]."""

@@ -215,6 +215,12 @@ class Synthetic(ClipData):
         names = tuple(f"{GENERATOR} {fingerprint(self.settings)} {each}" for each in ids)
         return Fingerprints(names, names)
 
+    @classmethod
+    def segments_of(cls, config: DataConfig) -> int:
+        """As many as are made."""
+        assert isinstance(config, SyntheticConfig), "the settings of this data set"
+        return config.segments
+
     def picture_contents(self, split: str) -> tuple[tuple[str, ...], ...]:
         """Hashes of the frames as they were made; a still counts once for each of its segments."""
         stored = self.clips[split].frames[:, self.delivered]

@@ -70,7 +70,11 @@ def write_video(root: Path, video: str, number: int) -> None:
 
 
 def data_of(root: Path, segments: int = 10, **settings: object) -> Ave:
-    inputs = {key: settings.pop(key) for key in ("labels", "takes_features") if key in settings}
+    inputs = {
+        key: settings.pop(key)
+        for key in ("labels", "takes_features", "proposals")
+        if key in settings
+    }
     config = AveConfig(**{"root": str(root), "batch_size": 2, **settings})  # type: ignore[arg-type]
     asked = Inputs(num_segments=segments, **{**SECONDS, **inputs})  # type: ignore[arg-type]
     return Ave(config, asked, seed=0)
@@ -305,6 +309,11 @@ def test_the_doctor_needs_no_media(lists: Path) -> None:
             {"feature_files": "x", "takes_features": True, "noisy": True, "labels": "segment"},
             "from classes of whole clips; leave data.noisy out",
         ),
+        (
+            10,
+            {"feature_files": "x", "takes_features": True, "proposals": 3},
+            "proposals, which are found in frames; leave data.feature_files out",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
@@ -312,6 +321,29 @@ def test_settings_that_do_not_go_together_are_refused(
 ) -> None:
     with pytest.raises(BenchError, match=words):
         data_of(Path("nowhere"), segments, **settings)
+
+
+@pytest.mark.parametrize(("segments", "first"), [(10, 0), (1, 5), (4, 3)])
+def test_each_second_has_the_boxes_of_its_own_picture(
+    root: Path, segments: int, first: int
+) -> None:
+    with Image.open(root / "frames" / "videovideo0" / "05.png") as plain:
+        marked = np.array(plain.resize((60, 45)))
+    marked[9:18, 15:30] = 255
+    Image.fromarray(marked).save(root / "frames" / "videovideo0" / "05.png")
+    data = data_of(root, segments, proposals=30, proposal_width=60)
+
+    row = rows_of(data, "train").index("videovideo0@0")
+    shown = [data.whole_picture("train", row, segment) for segment in range(segments)]
+    found = data.proposals("train", row)
+
+    values = [int(each[0, 0, 0]) for each in shown]
+    assert values == [20 * second for second in range(first, first + segments)]
+    for second, boxes in enumerate(found, start=first):
+        there = boxes[~boxes[:, 0].isnan()]
+        near = (there - torch.tensor([0.25, 0.2, 0.5, 0.4])).abs().amax(-1)
+        assert (near.min() < 0.05) == (second == 5)
+        assert torch.isclose(there, torch.tensor([0.0, 0.0, 1.0, 1.0])).all(-1).any()
 
 
 @pytest.mark.parametrize("folder", ["AVE", "AVE_Dataset/AVE"])

@@ -369,6 +369,37 @@ def test_the_files_of_mixtures_and_the_leaks_of_lists_are_told(root: Path) -> No
     assert found.media["train"].expected == 10
 
 
+ASKING = Inputs(
+    image_size=16, num_segments=2, sample_rate_hz=RATE_HZ, segment_seconds=0.5, proposals=40
+)
+
+
+def test_proposals_are_of_the_picture_that_the_four_frames_make(root: Path) -> None:
+    data = mixed(root, ASKING, proposal_width=80)
+
+    assert (12, 2) == np.array(data.picture_contents("test")).shape
+    for row, truth in enumerate(data.truth()[:2]):
+        whole, found = data.whole_picture("test", row, 1), data.proposals("test", row)
+        quadrants = whole.float().mean(0).reshape(2, 160, 2, 160).mean((1, 3)).flatten().tolist()
+        assert quadrants == pytest.approx(shades(data, "test", row), abs=2)
+        assert (2, 40, 4) == found.shape
+        assert torch.equal(found[0].nan_to_num(-1), found[1].nan_to_num(-1))
+        for source in truth.sources:
+            x, y = (0.5 * (edge >= 0.5) for edge in source.boxes[0, :2])
+            near = (found[0] - torch.tensor([x, y, x + 0.5, y + 0.5])).abs().amax(-1)
+            assert near.nan_to_num(1).min() < 0.05, "the quadrants are plain, so each is a box"
+
+
+def test_equal_frames_in_other_quadrants_are_another_picture(root: Path) -> None:
+    data = mixed(root, ASKING)
+    contents = [each for of_clip in data.picture_contents("train") for each in of_clip[:1]]
+    ids = data.report.splits["train"].ids
+    videos = {tuple(sound for _, sound in data.pairs_of(each)) for each in ids}
+
+    assert len(set(contents)) == len(videos), "all frames of a video are alike here"
+    assert len({tuple(sorted(each)) for each in videos}) < len(videos)
+
+
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """Three published pictures; the names of the sounds differ, their order does not."""
@@ -394,6 +425,15 @@ def test_published_files_belong_together_by_position(published: Path) -> None:
     assert [data.waveform("test", row).mean().item() for row in range(3)] == pytest.approx(
         [0.1, 0.2, 0.3], abs=1e-3
     )
+
+
+def test_proposals_of_published_mixtures_are_of_their_pictures(published: Path) -> None:
+    data = mixed(published, ASKING, proposals="grid")
+    data.setup("test")
+
+    assert (3, 32, 32) == data.whole_picture("test", 1, 0).shape
+    assert data.whole_picture("test", 1, 0).float().mean().item() == pytest.approx(120, abs=2)
+    assert not next(iter(data.test_dataloader()[0])).clip.proposals.isnan().any()
 
 
 def test_published_mixtures_have_sources_but_no_isolated_sounds(published: Path) -> None:

@@ -124,6 +124,16 @@ def test_contents_are_told_apart_alike_from_files_and_from_shards(root: Path, sh
     assert len(set(packed.sounds)) == len(packed.sounds) == 7
 
 
+def test_pictures_are_told_apart_and_read_alike_from_files_and_from_shards(
+    root: Path, shards: Path
+):
+    files, packed = data_of(root=str(root)), data_of(shards=str(shards))
+
+    for split in files.report.splits:
+        assert files.picture_contents(split) == packed.picture_contents(split)
+    assert torch.equal(files.whole_picture("test", 0, 0), packed.whole_picture("test", 0, 0))
+
+
 def test_truth_and_full_lists_come_from_the_shards_too(root: Path, shards: Path):
     files = data_of(root=str(root), train_list="full", allow_leakage=True)
     packed = data_of(shards=str(shards), train_list="full", allow_leakage=True)

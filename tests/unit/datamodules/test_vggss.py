@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from datamodules import clip_folder
@@ -430,3 +431,46 @@ def test_malformed_xml_boxes_are_named(root: Path, corners: str, words: str) -> 
 
     with pytest.raises(BenchError, match=rf"{TEST[0]}\.xml: {words}"):
         data_of(root).setup("fit")
+
+
+def asking(root: Path, segments: int) -> VggSs:
+    config = FolderConfig(root=str(root), batch_size=2, proposal_width=64)
+    inputs = Inputs(image_size=16, num_segments=segments, sample_rate_hz=8000,
+                    segment_seconds=0.2, proposals=20)  # fmt: skip
+    return VggSs(config, inputs, seed=0)
+
+
+@pytest.mark.parametrize("segments", [1, 3])
+def test_proposals_are_of_the_whole_image_whatever_size_the_frames_have(root: Path, segments: int):
+    pixels = np.zeros((60, 200, 3), np.uint8)
+    pixels[15:45, 100:150] = 255
+    Image.fromarray(pixels).save(root / "frames" / f"{TEST[1]}.png")
+    (root / "frames" / f"{TEST[1]}.jpg").unlink()
+
+    data = asking(root, segments)
+    clip = next(iter(data.test_dataloader()[0])).clip
+
+    assert (2, segments, 20, 4) == clip.proposals.shape
+    for boxes in clip.proposals[1]:
+        near = (boxes - torch.tensor([0.5, 0.25, 0.75, 0.75])).abs().amax(-1)
+        assert near.nan_to_num(1).min() < 0.05
+
+
+def test_a_still_is_searched_once_for_all_of_its_segments(root: Path):
+    assert 10 == len(asking(root, 3).pictures()), "four test and six training clips"
+
+
+def test_images_under_two_names_are_searched_once(root: Path):
+    first, second = (root / "frames" / f"{each}.jpg" for each in (TEST[0], TRAIN[0]))
+    second.write_bytes(first.read_bytes())
+
+    assert 9 == len(asking(root, 1).pictures())
+
+
+def test_an_image_that_broke_since_it_was_listed_ends_the_search_in_a_line(root: Path):
+    data = asking(root, 1)
+    path = root / "frames" / f"{data.report.splits['test'].ids[2]}.jpg"
+    path.write_bytes(path.read_bytes()[:40])
+
+    with pytest.raises(BenchError, match=rf"{path.name} cannot be read: .*; replace the file"):
+        data.setup("test")
