@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sample_data(verbs)
     _add_prepare(verbs)
     _add_features(verbs)
+    _add_proposals(verbs)
     _add_shards(verbs)
     _add_add(verbs)
     _add_leaderboard(verbs)
@@ -644,6 +645,38 @@ def _features(options: argparse.Namespace) -> int:
 
     _quiet_lightning()
     print(keep_features(config, lambda line: print(line, file=sys.stderr)))
+    return DONE
+
+
+def _add_proposals(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "search the pictures of a data set for object boxes, for all runs that ask for them"
+    parser = _verb(verbs, "proposals", _proposals, summary, takes_settings=True)
+    add = parser.add_argument
+    add("data", metavar="D", help="data set; see bench list data")
+    add("--root", type=Path, metavar="DIR", help="the same as data.root=DIR")
+    add("--workers", type=int, metavar="N", help="threads; one per core if not given")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _proposals(options: argparse.Namespace) -> int:
+    from benchmark.config import compose
+    from benchmark.registry import DATA_REGISTRY
+    from datamodules.base import ClipData
+    from datamodules.clip import Inputs
+    from datamodules.proposal_store import make_proposals
+
+    if options.workers is not None and options.workers < 1:
+        raise BenchError(f"--workers must be at least 1, got {options.workers}")
+    root = () if options.root is None else (f"data.root={options.root}",)
+    config = compose("center", options.data, overrides=(*root, *options.overrides))
+    kind = DATA_REGISTRY.load(options.data, ClipData)  # type: ignore[type-abstract]
+    inputs = Inputs(num_segments=kind.segments_of(config.data), proposals=1)
+    data = kind(config.data, inputs, seed=config.seed)
+    made = make_proposals(data.pictures(), data.extractor, workers=options.workers)
+    if options.json:
+        print(json.dumps({"data": options.data, **made.to_dict()}, sort_keys=True))
+    else:
+        print(made)
     return DONE
 
 

@@ -48,6 +48,25 @@ class Made(NamedTuple):
     boxes: int  # of all of them
     bytes: int
 
+    def to_dict(self) -> dict[str, object]:
+        """The same as plain JSON values, with what a picture has on average."""
+        pictures = max(1, self.made + self.kept)
+        return {
+            **self._asdict(),
+            "folder": str(self.folder),
+            "boxes_per_picture": self.boxes / pictures,
+            "bytes_per_picture": self.bytes / pictures,
+        }
+
+    def __str__(self) -> str:
+        pictures = self.made + self.kept
+        each = max(1, pictures)
+        return (
+            f"{pictures} pictures: {self.made} searched, {self.kept} kept from before; "
+            f"{self.boxes / each:.0f} boxes and {self.bytes / each:.0f} bytes a picture in "
+            f"{self.folder}"
+        )
+
 
 def make_proposals(pictures: Pictures, extractor: Extractor, *, workers: int | None = None) -> Made:
     """Searches the pictures that were not searched before; damaged blocks are made again.

@@ -13,6 +13,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "data": "files to batches: images, sounds, spectrograms, items, videos",
         "shards": "files to shards, and clips out of shards, at 240 and at 2,000,000 clips",
         "training": "clips through a training step, from frames and from kept features",
+        "proposals": "pictures to object boxes, by one thread and by two",
     }
 )
 """Module of each stage in this package, and one line on it."""
