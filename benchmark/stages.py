@@ -146,6 +146,7 @@ class StageRunner:
         if self.config.trainer.select == "val_loss":
             state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
             method.load_state_dict(state["state_dict"])
+        method.to(self.device()).conclude(self.data)
         self.seconds[title] = time.monotonic() - started
         if trainer.is_global_zero:
             torch.save(method.state_dict(), folder / WEIGHTS)

@@ -432,6 +432,13 @@ class ClipData(pl.LightningDataModule, ABC):
         )
         return self._loader(split, sampler)
 
+    def chosen_loader(self, split: str, rows: Rows, sound_of: Rows) -> DataLoader[Batch]:
+        """The frames of the given rows, each with the sound of the row beside it, in order.
+
+        Nothing is augmented, and every process reads all of them.
+        """
+        return self._loader(split, StrideSampler(rows, sound_of, self.config.batch_size))
+
     def _loader(
         self, split: str, sampler: GlobalBatchSampler | StrideSampler, *, augment: bool = False
     ) -> DataLoader[Batch]:

@@ -109,6 +109,13 @@ class Method(pl.LightningModule, ABC):
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """Work before the training proper, such as a first stage; nothing by default."""
 
+    def conclude(self, data: ClipData) -> None:
+        """Work after the training, such as fitting a threshold on training clips; none by default.
+
+        Called once, on the training device, with the weights that are about to be kept; what it
+        finds belongs into a buffer. Every process does the same.
+        """
+
     def extractor(self) -> FrozenExtractor | None:
         """The frozen streams, whose features may be kept; asked after ``prepare``, none by default.
 

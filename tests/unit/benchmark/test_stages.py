@@ -13,6 +13,7 @@ import torch
 from benchmark.config import RunConfig, compose
 from benchmark.records import write_json
 from benchmark.stages import DONE, WEIGHTS, StageRunner, load_weights, locked
+from datamodules.base import ClipData
 from datamodules.clip import Inputs
 from datamodules.synthetic import Synthetic
 from methods.base import OptimConfig
@@ -177,6 +178,40 @@ def test_a_finished_training_is_loaded_and_not_repeated(
 
     assert all((value == 2).all() for value in method.state_dict().values())
     assert {"training": 41.5} == runner.seconds  # what it had taken
+
+
+class Concluding(LvsVanilla):
+    """Keeps what it finds on the training clips when training has ended."""
+
+    found: torch.Tensor
+
+    def __init__(self, config: ContrastiveConfig, optim: OptimConfig, *, seed: int) -> None:
+        super().__init__(config, optim, seed=seed)
+        self.register_buffer("found", torch.zeros(2))
+
+    def conclude(self, data: ClipData) -> None:
+        weights = next(self.parameters())
+        self.found += torch.tensor(
+            [len(data.report.splits["train"]), float(weights.detach().sum())]
+        )
+
+
+def test_what_a_method_concludes_after_training_is_kept_with_its_weights(tmp_path: Path) -> None:
+    words = "data.train_clips=8 data.val_clips=1 data.test_clips=2 data.batch_size=4 "
+    words += "data.image_size=32 method.image_size=32 trainer.max_epochs=1 trainer.accelerator=cpu "
+    words += f"logging.runs={tmp_path}/runs data.root={tmp_path}/clips"
+    config = compose("lvs_vanilla", "synthetic", preset="small", overrides=words.split())
+    method = Concluding(config.method, config.optim, seed=0)
+    data = Synthetic(config.data, method.inputs, seed=0)
+    runner = StageRunner(config, data, lists={})
+
+    runner.train(method, tmp_path, title="training")
+    again = Concluding(config.method, config.optim, seed=0)
+    runner.train(again, tmp_path, title="training")
+
+    trained = float(next(method.parameters()).detach().sum())
+    assert method.found.tolist() == pytest.approx([8, trained])
+    assert again.found.tolist() == method.found.tolist()
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights"], ids=["empty", "garbage"])

@@ -184,6 +184,20 @@ def test_a_whole_split_can_be_read_on_every_device(tiny_clips: Built):
     assert rows == list(range(12))
 
 
+def test_chosen_frames_come_in_order_with_the_sounds_of_chosen_rows(tiny_clips: Built):
+    data = tiny_clips(augmentation="crop_flip_roll")
+    rows, sounds = np.array([7, 2, 2, 11, 0]), np.array([1, 2, 8, 0, 3])
+
+    batches = list(data.chosen_loader("train", rows, sounds))
+
+    assert [batch.clip.index.tolist() for batch in batches] == [[7, 2, 2, 11], [0]]
+    heard = torch.cat([batch.clip.waveform for batch in batches])
+    seen = torch.cat([batch.clip.frames for batch in batches])
+    for place, (row, sound) in enumerate(zip(rows, sounds, strict=True)):
+        assert seen[place].equal(data.frames("train", row))
+        assert heard[place].equal(data.waveform("train", sound))
+
+
 def test_lists_are_loaded_once_and_at_first_use(tiny_clips: Built):
     data = tiny_clips()
 
