@@ -14,7 +14,9 @@ from datamodules.clip import Batch, Localization
 from methods.global_norm import world_size
 
 OWN_SOUND, SWAPPED_SOUND, FIRST_SOURCE = 0, 1, 2  # order of ClipData.test_dataloader
-AXES = {"heatmap": 2, "confidence": 0, "boxes": 2, "box_scores": 1, "segment_logits": 2}
+AXES = {
+    "heatmap": 2, "confidence": 0, "boxes": 2, "box_scores": 1, "segment_logits": 2, "on_screen": 0,
+}  # fmt: skip
 """What is kept of a ``Localization``, with the number of axes that it has for one clip."""
 
 
@@ -27,6 +29,7 @@ class Answers(NamedTuple):
     boxes: NDArray[np.float32] | None = None  # (N, K, 4)
     box_scores: NDArray[np.float32] | None = None  # (N, K)
     segment_logits: NDArray[np.float32] | None = None  # (N, T, C)
+    on_screen: NDArray[np.float32] | None = None  # (N,) 0 or 1
 
 
 class SourceMaps(NamedTuple):

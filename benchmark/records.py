@@ -56,6 +56,7 @@ class Card:
     map_range: Interval | None
     floor: bool
     localises: bool = True
+    boxes: int = 0
 
 
 @dataclass(frozen=True)

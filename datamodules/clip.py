@@ -95,3 +95,4 @@ class Localization(NamedTuple):
     boxes: Tensor | None = None  # (B, K, 4) xyxy in [0, 1], best first
     box_scores: Tensor | None = None  # (B, K)
     segment_logits: Tensor | None = None  # (B, T, N_c + 1)
+    on_screen: Tensor | None = None  # (B,) bool, where the method has a rule of its own

@@ -21,6 +21,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.lvs:Lvs",
         "contrastive maps with the tri-map of hard negatives (Chen et al. 2021)",
     ),
+    "proposal": (
+        "methods.proposal:Proposal",
+        "boxes by multiple-instance learning, several sources (Xuan et al. 2022)",
+    ),
     "warmup": (
         "methods.warmup:Warmup",
         "small streams by InfoNCE, which other methods start from; of no paper",

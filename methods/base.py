@@ -49,6 +49,7 @@ class MethodCard:
     map_range: tuple[float, float] | None = None  # None where values have no fixed range
     floor: bool = False
     localises: bool = True  # false: no map, and measured on the classes of segments alone
+    boxes: int = 0  # how many of its best boxes are its answer beside the map
 
 
 class Stages(Protocol):

@@ -128,7 +128,11 @@ def clips(inputs: Inputs) -> Clip:
     frames = torch.randint(0, 256, (BATCH, segments, 3, size, size), generator=draws)
     sound = torch.rand(BATCH, segments, inputs.segment_samples, generator=draws) * 2 - 1
     middle = torch.full((BATCH,), segments // 2)
-    return Clip(torch.arange(BATCH), frames.to(torch.uint8), sound, middle)
+    proposals = None
+    if inputs.proposals:
+        corners = torch.rand(BATCH, segments, inputs.proposals, 2, 2, generator=draws)
+        proposals = torch.cat([corners.amin(-2), corners.amax(-2)], -1)
+    return Clip(torch.arange(BATCH), frames.to(torch.uint8), sound, middle, proposals)
 
 
 def located(method: Method, clip: Clip) -> Localization:

@@ -168,7 +168,11 @@ NUM_TRAIN, ROWS = 24, [3, 20, 9, 14, 0, 17, 6, 11]
 
 
 def noise_clip(
-    frame_rows: list[int], sound_rows: list[int], dtype: torch.dtype, segments: int
+    frame_rows: list[int],
+    sound_rows: list[int],
+    dtype: torch.dtype,
+    segments: int,
+    proposals: int,
 ) -> Clip:
     """Segments of 64 px and 1 s that are a function of the rows of their clips."""
     frames, sounds = [], []
@@ -183,7 +187,17 @@ def noise_clip(
         torch.from_numpy(np.stack(frames)),
         torch.from_numpy(np.stack(sounds)).to(dtype),
         torch.zeros(len(frame_rows), dtype=torch.int64),
+        torch.stack([noise_boxes(row, segments, proposals) for row in frame_rows]),
     )
+
+
+def noise_boxes(row: int, segments: int, proposals: int) -> torch.Tensor:
+    """Boxes ``(T, P, 4)`` float32 of each segment, every third row without the last half."""
+    corners = np.random.default_rng([row, 2]).random((segments, proposals, 2, 2))
+    boxes = torch.from_numpy(np.sort(corners, axis=2)).flatten(2).float()
+    if row % 3 == 0:
+        boxes[:, proposals // 2 :] = torch.nan
+    return boxes
 
 
 def small_method(name: str, settings: dict[str, object]) -> Method:
@@ -214,12 +228,13 @@ def one_step(
 ) -> dict[str, Any]:
     """Loss and parameter gradients of one training step on a rank's stride of the batch."""
     method = small_method(name, settings).to(dtype)
-    rows, segments = ROWS[rank::world_size], method.inputs.num_segments
+    rows = ROWS[rank::world_size]
+    asked = (dtype, method.inputs.num_segments, method.inputs.proposals)
     extra = None
     if method.draw is not None:
         frames, sounds = method.draw(np.array(rows), 0, method.seed)
-        extra = noise_clip(frames.tolist(), sounds.tolist(), dtype, segments)
-    loss = method.loss(Batch(noise_clip(rows, rows, dtype, segments), extra=extra))
+        extra = noise_clip(frames.tolist(), sounds.tolist(), *asked)
+    loss = method.loss(Batch(noise_clip(rows, rows, *asked), extra=extra))
     loss.backward()
     gradients = {key: value.grad for key, value in method.named_parameters() if value.requires_grad}
     buffers = {key: value for key, value in method.named_buffers() if "running" in key}
