@@ -14,6 +14,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "shards": "files to shards, and clips out of shards, at 240 and at 2,000,000 clips",
         "training": "clips through a training step, from frames and from kept features",
         "proposals": "pictures to object boxes, by one thread and by two",
+        "selection": "proposals that a location map selects, 128 frames x 600 boxes",
     }
 )
 """Module of each stage in this package, and one line on it."""

@@ -625,3 +625,26 @@ def test_a_stage_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [Setting(device="cpu")]
     assert report.machine["threads"] == 1
     assert harness.ROUNDS > harness.ROUNDS_WHEN_QUICK
+
+
+def test_the_selection_of_proposals_is_that_of_all_pixels_at_full_size() -> None:
+    from benchmark.speed import selection
+
+    comparison, whole = selection.comparisons(Setting())
+    line = comparison.line(Timer(rounds=1))
+
+    assert [claim.holds for claim in line.claims] == [True, True]
+    assert (selection.FULL.frames, selection.FULL.boxes, selection.FULL.cells) == (128, 600, 28)
+    assert whole.target == Target("at most", 20.0, " ms")
+
+
+def test_a_box_that_is_not_selected_makes_its_claim_untrue() -> None:
+    from benchmark.speed import selection
+
+    location_map, proposals = selection.inputs(selection.QUICK)
+    peer = selection.peer_selection(location_map, proposals)
+    other = selection.Selection(peer.proposals.flip(1), peer.sums + 1)
+
+    claims = list(selection.selection_claims(location_map, peer, other))
+
+    assert [claim.holds for claim in claims] == [False, False]
