@@ -30,7 +30,7 @@ from metrics.errors import BenchError, did_you_mean, first_repeat
 
 Column = NDArray[np.float64]
 FIRST = ("ciou@0.5", "ciou@0.3", "auc", "mean_iou", "pixel_ap", "pointing")
-NOT_BETTER = re.compile(r"threshold|confidence|swap_.*")  # more of it is no merit; only on request
+NOT_BETTER = re.compile("threshold|confidence|(boxes_)?swap_.*")  # no merit; only on request
 HEADER = (
     "", "A", "B", "A - B", "95 % interval", "p", "wins", "losses", "ties", "sign p",
     "verdict at 95 %",
@@ -318,8 +318,8 @@ def metric_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
     """Columns of a file of scores under the keys of the metrics that are their means.
 
     ``hit@t`` gives ``ciou@t`` and ``ciou`` gives ``mean_iou``, with what stands before them
-    (``swap_``, ``annotator1_``); others keep their names. A consensus IoU of 0/0 is NaN in the file
-    and counts 0 in the mean where the clip counts.
+    (``boxes_``, ``swap_``, ``annotator1_``); others keep their names. A consensus IoU of 0/0 is NaN
+    in the file and counts 0 in the mean where the clip counts.
 
     Examples:
         >>> found = metric_columns({"ciou": np.array([np.nan]), "hit@0.5": np.array([0.0])})
@@ -340,7 +340,9 @@ def metric_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
 
 def _name_parts(name: str) -> tuple[str, str, str]:
     """What stands before it, ``hit``, ``ciou`` or nothing, and the threshold of a hit."""
-    match = re.fullmatch(r"((?:swap_)?(?:annotator(?:\d+|s)_)?)(?:(ciou)|(hit)@(\S+))", name)
+    match = re.fullmatch(
+        r"((?:boxes_)?(?:swap_)?(?:annotator(?:\d+|s)_)?)(?:(ciou)|(hit)@(\S+))", name
+    )
     if match is None:
         return "", "", ""
     prefix, ciou, hit, threshold = match.groups(default="")

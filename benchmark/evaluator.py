@@ -16,8 +16,9 @@ from methods.global_norm import world_size
 OWN_SOUND, SWAPPED_SOUND, FIRST_SOURCE = 0, 1, 2  # order of ClipData.test_dataloader
 AXES = {
     "heatmap": 2, "confidence": 0, "boxes": 2, "box_scores": 1, "segment_logits": 2, "on_screen": 0,
+    "proposals": 2,
 }  # fmt: skip
-"""What is kept of a ``Localization``, with the number of axes that it has for one clip."""
+"""What is kept of an answer and of its clip, with the number of axes that it has for one clip."""
 
 
 class Answers(NamedTuple):
@@ -30,6 +31,7 @@ class Answers(NamedTuple):
     box_scores: NDArray[np.float32] | None = None  # (N, K)
     segment_logits: NDArray[np.float32] | None = None  # (N, T, C)
     on_screen: NDArray[np.float32] | None = None  # (N,) 0 or 1
+    proposals: NDArray[np.float32] | None = None  # (N, P, 4) of the target segment
 
 
 class SourceMaps(NamedTuple):
@@ -74,8 +76,11 @@ class AnswerCollector(Callback):
         values = {
             name: value.detach().float().cpu()
             for name in AXES
-            if (value := getattr(answer, name)) is not None
+            if (value := getattr(answer, name, None)) is not None
         }
+        if batch.clip.proposals is not None:
+            rows = torch.arange(len(batch.clip.target))
+            values["proposals"] = batch.clip.proposals.cpu()[rows, batch.clip.target.cpu()]
         kept = self.kept.setdefault(dataloader_idx, {})
         for place, row in enumerate(batch.clip.index.tolist()):
             kept[row] = {name: value[place] for name, value in values.items()}

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 
 from benchmark.markdown import markdown_table
 from benchmark.records import (
+    BOXES,
     Difference,
     Figures,
     Interval,
@@ -24,7 +25,11 @@ from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash, flat
 KEYS = ("ciou@0.5", "pixel_ap", "pointing", "auc")
 CLAIMED = ("ciou@0.5", "pixel_ap")
 SEGMENTS = ("segment_acc",)  # beside both, or alone where nobody marked a place
-FURTHER = ("context_pointing", "onscreen_auc")  # where any run of a section has them
+FURTHER = (
+    "context_pointing",
+    "onscreen_auc",
+    "onscreen_own_rule",
+)  # where any run of a section has them
 FIELD_KEYS = ("ciou@0.5", "auc")
 NONE = "-"
 
@@ -37,7 +42,7 @@ INTRODUCTION = """\
 HOW_TO_READ = """\
 **How to read this page.**
 Every number is a percentage, and higher is better: `ciou@0.5` is the share of clips whose source is found with a consensus IoU of at least 0.5, `auc` the same averaged over all such bars, `pixel_ap` the average precision of a map's pixels, and `pointing` the share of clips where the highest point of the map lies on the source.
-Where clips hold them, `context_pointing` is the share whose highest point lies on what only occurs with the sound (here lower is better), and `onscreen_auc` how well the confidence tells sounds of the frame from others.
+Where clips hold them, `context_pointing` is the share whose highest point lies on what only occurs with the sound (here lower is better), `onscreen_auc` how well the confidence tells sounds of the frame from others, and `onscreen_own_rule` how often a method's own rule does.
 In brackets stands the 95 % interval: how far the number may be off because these test clips were drawn and not others (bootstrap).
 Where a method was trained with several seeds, the number is the mean over them, ± is the standard deviation from seed to seed, and the brackets hold the mean lower and the mean upper end of their intervals.
 *Floors* are rules that never hear the sound (± there is over random draws), and the *ceiling* is the most that any map could score once the protocol's rule has cut it: a method that does not clear the floors has shown nothing.
@@ -55,6 +60,13 @@ OF_SEGMENTS = """\
 `segment_acc` is the share of segments given their class, background included; a method whose card says that it has no map is measured by it alone and stands below the others.
 The floor `clip_label` gives every segment the clip's own event, which no method is told.
 """  # noqa: E501
+OF_BOXES = """\
+Boxes that methods answer beside their maps; no threshold cuts them.
+The floors choose among the same proposals of objects without the sound, and the best proposal is chosen by the truth.
+"""  # noqa: E501
+BOX_HEADER = (
+    "", "boxes", *FIELD_KEYS, "minus best floor", "minus swapped sounds", "minus the map",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -183,7 +195,10 @@ def _section(records: Sequence[Record]) -> str:
             "What stands behind the numbers:\n",
             markdown_table(_claim_header(claimed), (_claims(row, claimed) for row in rows)),
         ]
-    names = sorted({name for record in records for name in record.protocols})
+    boxed = [record for record in records if BOXES in record.protocols]
+    if boxed:
+        blocks += [OF_BOXES, markdown_table(BOX_HEADER, _box_lines(rows, boxed))]
+    names = sorted({name for record in records for name in record.protocols} - {BOXES})
     if names and has_places:
         header = ("", *(f"{name} {key}" for name in names for key in FIELD_KEYS))
         blocks += ["The same maps under rules of the field:\n",
@@ -333,7 +348,8 @@ def _difference_cell(records: Sequence[Record], kind: str, key: str) -> str:
 
 def _opponent(differences: Sequence[Difference], kind: str) -> str:
     """Which floor was the best one, where the column does not say it."""
-    return f" {', '.join(sorted({d.against for d in differences}))}" if kind == "best_floor" else ""
+    names = ", ".join(sorted({difference.against for difference in differences}))
+    return f" {names}" if kind.endswith("best_floor") else ""
 
 
 def _leakage_cell(records: Sequence[Record]) -> str:
@@ -361,6 +377,28 @@ def _field_lines(
         figures = {name: known[name].floors.get(floor, none) for name in names}
         yield f"*floor* {floor}", *(_figure_cell(figures[name], key) for name, key in places)
     yield "*ceiling*", *(_percent(known[name].ceiling.get(key)) for name, key in places)
+
+
+def _box_lines(rows: Sequence[Row], boxed: Sequence[Record]) -> Iterable[Sequence[str]]:
+    """Answers of boxes, then what chooses among the same proposals without or with the truth."""
+    for row in rows:
+        boards = _boards(row.records, BOXES)
+        if boards:
+            yield (
+                _marked(row),
+                str(row.first.card.boxes),
+                *(_seeds_cell(boards, key) for key in FIELD_KEYS),
+                *(_difference_cell(row.records, f"{BOXES}_{kind}", KEYS[0])
+                  for kind in ("best_floor", "swap", "map")),
+            )  # fmt: skip
+    for count in sorted({record.card.boxes for record in boxed}):
+        board = _fullest([r for r in boxed if r.card.boxes == count]).protocols[BOXES]
+        beside = [NONE] * 3
+        for floor, figures in sorted(board.floors.items()):
+            cells = (_figure_cell(figures, key) for key in FIELD_KEYS)
+            yield f"*floor* {floor}", str(count), *cells, *beside
+        ends = (_percent(board.ceiling.get(key)) for key in FIELD_KEYS)
+        yield "*best proposal*", str(count), *ends, *beside
 
 
 def _boards(records: Sequence[Record], name: str) -> list[ProtocolFigures]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -29,13 +29,14 @@ from benchmark.experiment import (
     unavailable,
 )
 from benchmark.markdown import markdown_table
-from benchmark.records import ProtocolFigures, Record
+from benchmark.records import BOXES, Figures, ProtocolFigures, Record
 from benchmark.settings import flat
 from metrics.scoring import LOWER_IS_BETTER
 
 OWN_PROTOCOL = "bench-v1"  # of Record.metrics and of scores.csv
 NONE = "-"
 FIGURE = re.compile(r"-|[-+]?\d[\d.]*( .*)?")  # a number, perhaps with its spread and interval
+V = TypeVar("V")
 Verdict = Literal["agrees", "disagrees", "cannot tell"]
 
 
@@ -217,10 +218,32 @@ def _spread_of_draws(
 
 
 def figures_under(record: Record, protocol: str) -> ProtocolFigures:
-    """What a record holds under a protocol; nothing where it was not scored under it."""
+    """What a record holds under a protocol; nothing where it was not scored under it.
+
+    Boxes are no maps, which thresholds cut, so theirs are the same under every protocol.
+    """
+    found = record.protocols.get(protocol, ProtocolFigures({}, {}, {}, {}))
     if record.protocol == protocol:
-        return ProtocolFigures(record.metrics, record.ci95, record.floors, record.ceiling)
-    return record.protocols.get(protocol, ProtocolFigures({}, {}, {}, {}))
+        found = ProtocolFigures(record.metrics, record.ci95, record.floors, record.ceiling)
+    return _with_boxes(found, record.protocols.get(BOXES))
+
+
+def _with_boxes(board: ProtocolFigures, boxes: ProtocolFigures | None) -> ProtocolFigures:
+    """A board of maps with the metrics of boxes beside those of the maps, as ``boxes_<key>``."""
+    if boxes is None:
+        return board
+
+    def named(figures: Mapping[str, V]) -> dict[str, V]:
+        return {f"{BOXES}_{key}": value for key, value in figures.items()}
+
+    floors = {name: Figures(named(one.metrics), named(one.ci95), named(one.spread))
+              for name, one in boxes.floors.items()}  # fmt: skip
+    return ProtocolFigures(
+        metrics=board.metrics | named(boxes.metrics),
+        ci95=board.ci95 | named(boxes.ci95),
+        floors=board.floors | floors,
+        ceiling=board.ceiling | named(boxes.ceiling),
+    )
 
 
 def _answered(claim: Claim, rows: Mapping[str, FilledRow], results: Path) -> AnsweredClaim:
@@ -268,7 +291,11 @@ def _lacking(side: FilledRow, metric: str) -> list[str]:
     foreign = [run.record.id for run in side.runs if run.record.protocol != OWN_PROTOCOL]
     if foreign:
         return [f"{', '.join(foreign)} was not scored under {OWN_PROTOCOL}"]
-    unknown = [run.record.id for run in side.runs if metric not in run.record.metrics]
+    unknown = [
+        run.record.id
+        for run in side.runs
+        if metric not in figures_under(run.record, OWN_PROTOCOL).metrics
+    ]
     return [f"{', '.join(unknown)} has no {metric}"] if unknown else []
 
 

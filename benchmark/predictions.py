@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.records import Record, read_record, write_atomically
+from benchmark.records import Card, Record, read_record, write_atomically
 from metrics.errors import BenchError, first_repeat
 from metrics.predictions import MapRange, Predictions, check_shapes
 
@@ -60,13 +60,16 @@ def read_given(path: Path) -> Given:
         return Given(path, None, floor=_floor(rule), record=record)
     own = read_predictions(path / OWN)
     swapped = read_predictions(path / SWAPPED) if (path / SWAPPED).is_file() else None
-    map_range = record.card.map_range
     return Given(
         path,
-        own._replace(map_range=map_range),
-        swapped=None if swapped is None else swapped._replace(map_range=map_range),
+        _by_card(own, record.card),
+        swapped=None if swapped is None else _by_card(swapped, record.card),
         record=record,
     )
+
+
+def _by_card(predictions: Predictions, card: Card) -> Predictions:
+    return predictions._replace(map_range=card.map_range, num_boxes=max(1, card.boxes))
 
 
 def _floor(path: Path) -> str:

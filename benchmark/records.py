@@ -31,6 +31,7 @@ from datamodules.id_lists import ListIdentity
 from metrics.errors import BenchError
 
 SCHEMA = 1
+BOXES = "boxes"  # the board of answers of boxes, beside the protocols of maps
 PACKAGES = (
     "torch", "pytorch-lightning", "torchvision", "torchaudio", "torchmetrics", "numpy",
     "opencv-contrib-python-headless",

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,15 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 import benchmark
+from benchmark.boxes import (
+    ONSCREEN,
+    BoxScores,
+    box_columns,
+    box_figures,
+    box_scores,
+    mean_with_interval,
+    onscreen_correct,
+)
 from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
 from benchmark.evaluator import (
@@ -28,6 +37,7 @@ from benchmark.evaluator import (
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors, truth_hash
 from benchmark.predictions import write_predictions
 from benchmark.records import (
+    BOXES,
     Card,
     Difference,
     Distribution,
@@ -244,6 +254,8 @@ class Tested:
     seconds: float
     sources: SourceMaps | None = None  # of isolated sounds, where the data have them
     swapped_sources: SourceMaps | None = None  # of other sounds in their place
+    boxes: BoxScores | None = None  # where they are an answer beside the map
+    onscreen: Mapping[str, float] = field(default_factory=dict)  # share by id, see boxes.py
 
 
 def recorded_protocols(truth: Sequence[Truth]) -> tuple[str, ...]:
@@ -287,8 +299,10 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
         PROTOCOL,
         thresholds=scores[PROTOCOL].thresholds,
     )
+    boxes = box_scores(own, other, test.ids, truth, PROTOCOL, method.card.boxes)
+    onscreen = onscreen_correct(own, other, truth, test.ids)
     seconds = time.monotonic() - started
-    return Tested(scores, swapped, own, other, seconds, sources, swapped_sources)
+    return Tested(scores, swapped, own, other, seconds, sources, swapped_sources, boxes, onscreen)
 
 
 def _predictions(
@@ -329,6 +343,8 @@ def _record(
             if key in tested.swapped.metrics:
                 metrics[f"swap_{key}"] = tested.swapped.metrics[key]
                 ci95[f"swap_{key}"] = tested.swapped.ci95[key]
+    if tested.onscreen:
+        metrics[ONSCREEN], ci95[ONSCREEN] = mean_with_interval(tested.onscreen.values())
     top = cached_ceiling(truth, PROTOCOL)
     is_floor = isinstance(method, Floor)
     too_costly = [name for name in COSTLY_FLOORS if name != config.method_name]
@@ -369,7 +385,9 @@ def _record(
         floors={name: _figures(floor) for name, floor in floors.items()},
         ceiling=top,
         skill={} if is_floor else _skill(metrics, floors, top),
-        comparisons={} if is_floor else _comparisons(scores, tested.swapped, floors),
+        comparisons={}
+        if is_floor
+        else {**_comparisons(scores, tested.swapped, floors), **_box_comparisons(tested)},
         protocols={
             name: ProtocolFigures(
                 metrics=dict(found.metrics),
@@ -382,7 +400,8 @@ def _record(
             )
             for name, found in tested.scores.items()
             if name != PROTOCOL
-        },
+        }
+        | ({} if tested.boxes is None else {BOXES: box_figures(tested.boxes, SWAPPED)}),
         scores_sha256=_write_results(folder, config, data, tested, truth),
     )
 
@@ -461,6 +480,24 @@ def _comparisons(
     return comparisons | ({"swap": swap} if swap else {})
 
 
+def _box_comparisons(tested: Tested) -> dict[str, dict[str, Difference]]:
+    """Paired differences of boxes from the best floor of boxes, other sounds and the map."""
+    if tested.boxes is None:
+        return {}
+    own, swapped, floors, _ = tested.boxes
+    found: dict[str, dict[str, Difference]] = {}
+    for key in (key for key in CLAIMED if key in own.metrics):
+        rivals = {"swap": (swapped, "swapped sounds"), "map": (tested.scores[PROTOCOL], "the map")}
+        name = best_floor(floors, key)
+        if name is not None:
+            rivals["best_floor"] = (floors[name], name)
+        for kind, (rival, against) in rivals.items():
+            if key in rival.metrics:
+                difference = _difference(own, rival, key, against)
+                found.setdefault(f"{BOXES}_{kind}", {})[key] = difference
+    return found
+
+
 def _difference(scores: Scores, other: Scores, key: str, against: str) -> Difference:
     found = paired_difference(scores, other, key)
     return Difference(against, found.n, found.mean, found.low, found.high)
@@ -475,6 +512,10 @@ def _write_results(
     if tested.own is not None and tested.other is not None and tested.swapped is not None:
         columns |= {f"swap_{name}": column for name, column in tested.swapped.values.items()
                     if not WITHOUT_SWAP.match(name)}  # fmt: skip
+    if tested.boxes is not None:
+        columns |= box_columns(tested.boxes, scores.ids)
+    if tested.onscreen:
+        columns[ONSCREEN] = np.array([tested.onscreen.get(each, np.nan) for each in scores.ids])
     if not is_first_rank():
         return ""
     digest = write_scores(folder / "scores.csv", scores.ids, columns)

@@ -208,6 +208,10 @@ def _mean_truths(truth: Sequence[Truth], protocol: Protocol) -> list[NDArray[np.
 
 def _noise(sample_id: str, seed: int, draws: int) -> NDArray[np.float32]:
     """``(draws, 14, 14)`` uniform noise, a function of seed and id."""
-    id_number = int(hashlib.sha256(sample_id.encode()).hexdigest()[:16], 16)
-    rng = np.random.default_rng([seed, id_number])
+    rng = np.random.default_rng([seed, id_number(sample_id)])
     return rng.random((draws, NOISE_CELLS, NOISE_CELLS), dtype=np.float32)
+
+
+def id_number(sample_id: str) -> int:
+    """What seeds the draws of a sample."""
+    return int(hashlib.sha256(sample_id.encode()).hexdigest()[:16], 16)

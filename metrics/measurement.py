@@ -426,7 +426,7 @@ def _localised(
 ) -> NDArray[np.float64]:
     """The part of :func:`measured_answer` that follows from maps or boxes."""
     if answer.boxes is not None:
-        whole: ScoredMap | None = mask_as_map(_best_box(answer.boxes, protocol.map_size))
+        whole: ScoredMap | None = mask_as_map(_best_boxes(answer, protocol.map_size))
     elif answer.heatmap is not None:
         whole = scored_map(answer.heatmap, protocol, map_range)
     else:
@@ -454,10 +454,11 @@ def figure_place(name: str) -> int:
     return FIGURES.index(name) - len(FIGURES)
 
 
-def _best_box(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
-    """``(size, size)`` mask of the first box that is there."""
-    present = boxes[~np.isnan(boxes).any(axis=1)]
-    return box_union(present[:1].astype(np.float64), size)
+def _best_boxes(answer: Answer, size: int) -> NDArray[np.bool_]:
+    """``(size, size)`` mask of the first boxes that are there, as many as are answered."""
+    assert answer.boxes is not None
+    present = answer.boxes[~np.isnan(answer.boxes).any(axis=1)]
+    return box_union(present[: answer.num_boxes].astype(np.float64), size)
 
 
 def measured_maps(

@@ -21,6 +21,7 @@ class Answer(NamedTuple):
     boxes: NDArray[np.floating] | None = None  # (K, 4) xyxy in [0, 1], best first, NaN = absent
     segment_logits: NDArray[np.floating] | None = None  # (T, C), the last class is background
     source_heatmap: NDArray[np.floating] | None = None  # (S, h, w), one per source of the truth
+    num_boxes: int = 1  # how many of the best boxes make the prediction
 
 
 class Predictions(NamedTuple):
@@ -36,7 +37,8 @@ class Predictions(NamedTuple):
         source_heatmap: ``(N, S, h, w)`` finite numbers, map s for source s of the truth.
         source_count: ``(N,)`` how many of the S maps a sample has; None where it has all.
         map_range: lowest and highest value that a map can take; None where only the order counts.
-        use_boxes: whether the best box is the prediction, in place of the map.
+        use_boxes: whether the best boxes are the prediction, in place of the map.
+        num_boxes: how many of them; 2 where a method answers one box for each of two sources.
     """
 
     ids: Sequence[str]
@@ -48,6 +50,7 @@ class Predictions(NamedTuple):
     source_count: NDArray[np.integer] | None = None
     map_range: MapRange | None = None
     use_boxes: bool = False
+    num_boxes: int = 1
 
     @property
     def has_maps(self) -> bool:
@@ -65,6 +68,7 @@ class Predictions(NamedTuple):
             source_heatmap=None
             if self.source_heatmap is None
             else self.source_heatmap[row, :count],
+            num_boxes=self.num_boxes,
         )
 
 

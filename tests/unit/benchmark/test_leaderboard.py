@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from benchmark.leaderboard import is_current, leaderboard, write_leaderboard
-from benchmark.records import Difference, Figures, Record, read_record, write_atomically
+from benchmark.records import (
+    Difference,
+    Figures,
+    ProtocolFigures,
+    Record,
+    read_record,
+    write_atomically,
+)
 from metrics.errors import BenchError
 
 HISTORY = Path(__file__).parents[2] / "records_v1"
@@ -326,3 +333,33 @@ def test_keys_that_only_some_clips_have_are_shown_where_a_run_has_them(record: R
 
     assert "context_pointing" in header
     assert [] == lines_with(leaderboard([record]), "context_pointing |")
+
+
+def test_boxes_stand_in_a_table_of_their_own_with_their_floors(record: Record) -> None:
+    figures = Figures({"ciou@0.5": 0.14, "auc": 0.2}, {"ciou@0.5": (0.1, 0.2)})
+    board = ProtocolFigures(
+        metrics={"ciou@0.5": 0.7, "auc": 0.6},
+        ci95={"ciou@0.5": (0.65, 0.75)},
+        floors={"random_box": figures},
+        ceiling={"ciou@0.5": 0.97, "auc": 0.8},
+    )
+    above = {"ciou@0.5": Difference("random_box", 500, 0.56, 0.5, 0.6)}
+    boxed = replace(
+        record,
+        id="boxed",
+        method="proposal",
+        card=replace(record.card, boxes=1),
+        protocols={**record.protocols, "boxes": board},
+        comparisons={**record.comparisons, "boxes_best_floor": above},
+    )
+
+    page = leaderboard([record, boxed])
+    table = page[page.index("Boxes that methods answer") :].splitlines()
+
+    ours = "70.0 [65.0, 75.0] | 60.0 | **+56.0** [50.0, 60.0] random_box | - | - |"
+    assert table[5:8] == [
+        f"| **proposal** | 1 | {ours}",
+        "| *floor* random_box | 1 | 14.0 [10.0, 20.0] | 20.0 | - | - | - |",
+        "| *best proposal* | 1 | 97.0 | 80.0 | - | - | - |",
+    ]
+    assert "boxes ciou@0.5" not in page

@@ -517,3 +517,32 @@ def test_markdown_keeps_a_bar_in_a_label_inside_its_cell(results: Path) -> None:
     page = table_markdown(table(results, rows=(BASE, replace(OURS, label="Ours | K"))))
 
     assert "| Ours \\| K | 34.6 |" in page
+
+
+def test_boxes_are_columns_beside_maps_under_any_protocol(
+    results: Path, accept: Callable[..., Record]
+) -> None:
+    board = ProtocolFigures(
+        metrics={"ciou@0.5": 0.7},
+        ci95={"ciou@0.5": (0.6, 0.8)},
+        floors={"random_box": Figures({"ciou@0.5": 0.1})},
+        ceiling={"ciou@0.5": 0.9},
+    )
+    others = read_record(HISTORY / "complete.json").protocols
+    for row in (BASE, OURS):
+        better = {"ciou@0.5": 0.7 if row is OURS else 0.2}
+        boxes = replace(board, metrics=better)
+        for seed in row.seeds:
+            accept(
+                row, seed, hits={"a": float(row is OURS), "b": 0, "c": float(row is OURS)},
+                column="boxes_hit@0.5", protocols={**others, "boxes": boxes},
+            )  # fmt: skip
+    claim = replace(CLAIM, metric="boxes_ciou@0.5")
+
+    paper = table(results, metrics=("boxes_ciou@0.5", "ciou@0.5"), claims=(claim,))
+
+    ours = next(filled for filled in paper.rows if filled.row is OURS)
+    assert ours.ours["boxes_ciou@0.5"].mean == 70.0
+    assert paper.bounds("lvs")["vggss"]["floor random_box"] == {"boxes_ciou@0.5": 10.0}
+    assert paper.bounds("lvs")["vggss"]["ceiling"]["boxes_ciou@0.5"] == 90.0
+    assert paper.claims[0].difference == pytest.approx(200 / 3)
