@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.boxes import ONSCREEN
 from benchmark.experiment import (
     Given,
     experiment_named,
@@ -109,7 +110,8 @@ def recorded_keys() -> set[str]:
     ]
     keys = {key for floor in ("center", "background")
             for key in floor_scores(floor, truth, "bench-v1").metrics}  # fmt: skip
-    return keys | {f"swap_{key}" for key in SWAPPED}
+    keys |= {f"swap_{key}" for key in SWAPPED}
+    return keys | {f"boxes_{key}" for key in keys} | {ONSCREEN}
 
 
 @pytest.mark.parametrize("name", experiment_names())
