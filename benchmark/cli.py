@@ -411,7 +411,14 @@ def _add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from benchmark.predict import check_outputs, draw, load_trained, predict, write_maps
+    from benchmark.predict import (
+        check_outputs,
+        draw,
+        extractor_for,
+        load_trained,
+        predict,
+        write_maps,
+    )
 
     _quiet_lightning()
     if options.id is not None:
@@ -422,22 +429,32 @@ def _predict(options: argparse.Namespace) -> int:
         raise BenchError("several --run and --sound-of go with --id; give one --run without it")
     (run,) = options.run
     out = options.out or run / f"predict-{options.image.stem}.png"
-    trained = load_trained(run, options.overrides)
+    of_data, of_method = _data_settings(options.overrides)
+    trained = load_trained(run, of_method)
     check_outputs(out, options.npz, [options.image, *options.sound])
-    found = predict(trained.method, options.image, options.sound, at_seconds=options.at)
-    draw(out, found, trained.record.id)
+    extractor = extractor_for(trained, of_data)
+    found = predict(
+        trained.method, options.image, options.sound, at_seconds=options.at, extractor=extractor
+    )
+    draw(out, found, trained.record.id, num_boxes=trained.num_boxes)
     if options.npz is not None:
-        write_maps(options.npz, found)
+        ids = [answer.id for answer in found.answers]
+        write_maps(options.npz, ids, [answer.place for answer in found.answers])
     if options.json:
         print(json.dumps({"run": trained.record.id, **found.to_dict(), "picture": str(out)}))
         return DONE
     for answer in found.answers:
-        x, y = answer.peak
-        print(f"{answer.id}: confidence {answer.confidence:.3g}, peak at x {x:.2f}, y {y:.2f}")
+        print(f"{answer.id}: {answer.place}")
     print(f"Picture: {out}")
     if options.npz is not None:
         print(f"Maps:    {options.npz}")
     return DONE
+
+
+def _data_settings(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings of the data, and all others."""
+    of_data = [word for word in overrides if word.startswith("data.")]
+    return of_data, [word for word in overrides if word not in of_data]
 
 
 def _predict_clip(options: argparse.Namespace) -> int:
@@ -450,8 +467,7 @@ def _predict_clip(options: argparse.Namespace) -> int:
     if foreign:
         raise BenchError(f"{', '.join(foreign)}: not with --id, which shows a test clip; leave out")
     out = options.out or options.run[0] / picture_name(options.id)
-    of_data = [word for word in options.overrides if word.startswith("data.")]
-    of_method = [word for word in options.overrides if word not in of_data]
+    of_data, of_method = _data_settings(options.overrides)
     runs = [load_trained(run, of_method) for run in options.run]
     check_outputs(out, None, [])
     found = strip_of(runs, options.id, options.sound_of, of_data)

@@ -18,12 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat, nested
-from datamodules.base import ClipData, DataConfig
+from datamodules.base import ClipData, DataConfig, extractor_of
+from datamodules.proposals import Extractor
 from methods.base import Method, MethodConfig, OptimConfig
 from metrics.errors import BenchError, did_you_mean
 
 log = logging.getLogger(__name__)
 BUILT_OF = ("seed", "method.", "optim.")  # starts of the keys that a method is built of
+FINDS_BOXES = ("data.proposals", "data.proposal_width", "data.proposal_model")
 OVERRIDE = re.compile(r"^[A-Za-z_][\w.]*=")
 DEFAULT_PRESETS = {"synthetic": "small"}
 DRY_RUN_CLIPS = 32
@@ -217,6 +219,34 @@ def recorded_settings(
         name: OmegaConf.to_object(schema[name]) for name in ("method", "optim")
     }
     return MethodSettings(seed=schema.seed, **trees)
+
+
+def recorded_extractor(record: Record, overrides: Sequence[str] = ()) -> Extractor:
+    """What found the proposals of a run, for other pictures than those of its data set.
+
+    Args:
+        record: of the run; a setting that is younger has its default.
+        overrides: ``data.key=value`` of the command line, taken last.
+
+    Raises:
+        BenchError: a setting is none of ``FINDS_BOXES``, or nothing finds boxes under them.
+    """
+    every_kind = _kinds(Method, ClipData)  # type: ignore[type-abstract]
+    kinds = {key: every_kind[key] for key in FINDS_BOXES}
+    recorded = {key: value for key, value in flat(record.config) if key in FINDS_BOXES}
+    given = split_overrides(overrides)
+    for key in given:
+        if key not in FINDS_BOXES:
+            raise BenchError(
+                f"{key}: of the data settings, files of your own take {', '.join(FINDS_BOXES)}; "
+                "leave it out"
+            )
+    schema = OmegaConf.create({"data": OmegaConf.structured(DataConfig)})
+    for layer, settings in (("record.json", recorded), ("command line", given)):
+        for key, value in settings.items():
+            _set(schema, kinds, key, value, layer, f"--method {record.method} --data {record.data}")
+    config: Any = OmegaConf.to_object(schema.data)
+    return extractor_of(config)
 
 
 def _check_age(record: Record, source: Path, recorded: Iterable[str], known: Iterable[str]) -> None:

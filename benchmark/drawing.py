@@ -20,6 +20,7 @@ from metrics.functional.rasterise import nearest
 from metrics.truth import Truth
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
+Outlines = list[NDArray[np.int32]]  # polygons in pixels
 
 PANEL = 208  # pixels per side of one picture
 GAP = 6  # between the pictures of one sample
@@ -49,6 +50,7 @@ TRUTH_COLOUR = (86, 180, 233)
 PREDICTION_COLOUR = (230, 159, 0)
 HALO_COLOUR = (0, 0, 0)
 PEAK_COLOUR = (255, 255, 255)
+PALE_COLOUR = (214, 196, 150)  # boxes that are not the answer
 WRONG = "#d55e00"  # of the same palette
 INK, PALE_INK = "#1b1b1f", "#6b6b76"
 
@@ -72,6 +74,8 @@ class AnswerPicture(NamedTuple):
     confidence: float
     peak: tuple[float, float]  # x and y in [0, 1]
     boxes: NDArray[np.float32] | None = None  # (K, 4) xyxy in [0, 1], best first; absent are NaN
+    num_boxes: int = 1  # how many of them are the answer; the others are drawn thin and pale
+    on_screen: bool | None = None  # None where nothing decides it
 
 
 class StripPictures(NamedTuple):
@@ -202,15 +206,27 @@ def strip_sheet(
 
 
 def answer_picture(frame: Image, answer: AnswerPicture) -> Image:
-    """The map over the grey frame, with its peak and the boxes, the best one drawn wider."""
+    """The map over the grey frame, with its peak and the boxes; others than the best are pale."""
     height, width = frame.shape[:2]
     picture = _heat_over(frame, answer.heatmap)
-    if answer.boxes is not None:
-        boxes = answer.boxes[~np.isnan(answer.boxes).any(1)]
-        cv2.polylines(picture, _rectangles(boxes[1:], width, height), True, PREDICTION_COLOUR)
-        picture = _outlined(picture, _rectangles(boxes[:1], width, height), PREDICTION_COLOUR)
+    best, others = _boxes_of(answer, width, height)
+    cv2.polylines(picture, others, True, PALE_COLOUR)
+    picture = _outlined(picture, best, PREDICTION_COLOUR)
     x, y = answer.peak
     return _ringed(picture, (int(x * width), int(y * height)))
+
+
+def _boxes_of(answer: AnswerPicture, width: int, height: int) -> tuple[Outlines, Outlines]:
+    """Outlines of the boxes that are the answer, and of the others."""
+    if answer.boxes is None:
+        return [], []
+    boxes, most = answer.boxes[~np.isnan(answer.boxes).any(1)], answer.num_boxes
+    return _rectangles(boxes[:most], width, height), _rectangles(boxes[most:], width, height)
+
+
+def screen_words(on_screen: bool) -> str:
+    """What is said of the decision whether a sound is of something in the frame."""
+    return "on screen" if on_screen else "off screen"
 
 
 def truth_picture(sample: SheetSample) -> Image:
@@ -250,14 +266,14 @@ def _resized(frame: Image, width: int, height: int) -> Image:
     return np.asarray(cv2.resize(frame, (width, height), interpolation=interpolation), np.uint8)
 
 
-def _truth_outlines(truth: Truth, size: int) -> list[NDArray[np.int32]]:
+def _truth_outlines(truth: Truth, size: int) -> Outlines:
     """Polygons on a square: of the mask where there is one, else of every box with an area."""
     if truth.mask is not None:
         return _contours(nearest(truth.mask, size))
     return _rectangles(np.concatenate([np.empty((0, 4)), *truth.boxes]), size, size)
 
 
-def _rectangles(boxes: NDArray[Any], width: int, height: int) -> list[NDArray[np.int32]]:
+def _rectangles(boxes: NDArray[Any], width: int, height: int) -> Outlines:
     """Polygons of the boxes with an area, on a picture of that size."""
     extent = np.array([width, height, width, height]) - 1
     corners = np.rint(np.clip(boxes, 0, 1) * extent).astype(np.int32)
@@ -268,7 +284,7 @@ def _rectangles(boxes: NDArray[Any], width: int, height: int) -> list[NDArray[np
     ]
 
 
-def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+def _contours(mask: NDArray[np.bool_]) -> Outlines:
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return [np.asarray(contour, dtype=np.int32) for contour in found]
 
@@ -396,15 +412,21 @@ def _strip_texts(row: StripPictures, top: int, room: int) -> list[_Text]:
     ]
     baseline = top + CAPTION + STRIP_PANEL + 15
     for segment, answer in enumerate(row.answers):
-        left, lines = _strip_left(segment), 0
-        if answer.title:
-            is_wrong = row.is_right is not None and not row.is_right[segment]
-            colour = WRONG if is_wrong else INK
-            texts.append(_shortened(_Text(left, baseline, answer.title, 12, colour), STRIP_PANEL))
-            lines = 1
-        confidence = f"confidence {answer.confidence:.2g}"
-        texts.append(_Text(left, baseline + 15 * lines, confidence, 12, PALE_INK))
+        is_wrong = row.is_right is not None and not row.is_right[segment]
+        lines = [(answer.title, WRONG if is_wrong else INK), *_judged(answer)]
+        shown = [line for line in lines if line[0]][:2]
+        for place, (words, colour) in enumerate(shown):
+            text = _Text(_strip_left(segment), baseline + 15 * place, words, 12, colour)
+            texts.append(_shortened(text, STRIP_PANEL))
     return texts
+
+
+def _judged(answer: AnswerPicture) -> list[tuple[str, str]]:
+    """Confidence of an answer and what the method decides by it, with their colours."""
+    lines = [(f"confidence {answer.confidence:.2g}", PALE_INK)]
+    if answer.on_screen is not None:
+        lines.append((screen_words(answer.on_screen), INK if answer.on_screen else PALE_INK))
+    return lines
 
 
 def _strip_header(
@@ -423,7 +445,10 @@ def _strip_header(
             _Text(MARGIN + 124, 90, "■", 18, _hex(TRUTH_COLOUR)),
             _Text(MARGIN + 146, 90, "truth", 14),
         ]
-    if any(row.is_right is not None for row in rows):
+    has_classes = any(row.is_right is not None for row in rows)
+    if any(answer.boxes is not None for row in rows for answer in row.answers):
+        texts += _box_legend(MARGIN + (392 if has_classes else 206))
+    if has_classes:
         texts += [
             _Text(MARGIN + 206, 90, "class", 14),
             _Text(MARGIN + 250, 90, "wrong class", 14, WRONG),
@@ -432,16 +457,22 @@ def _strip_header(
 
 
 def _answer_header(title: str, room: int, *, has_boxes: bool) -> list[_Text]:
-    box = _hex(PREDICTION_COLOUR)
     texts = [
         _shortened(_Text(MARGIN, 40, title, 21, weight="bold"), room),
         _Text(MARGIN, 67, "map: dark low to bright high, each on its own scale", 14, PALE_INK),
         _Text(MARGIN, 90, "○", 18),
         _Text(MARGIN + 20, 90, "highest cell", 14),
     ]
-    if has_boxes:
-        texts += [_Text(MARGIN + 124, 90, "■", 18, box), _Text(MARGIN + 146, 90, "box", 14)]
-    return texts
+    return [*texts, *_box_legend(MARGIN + 124)] if has_boxes else texts
+
+
+def _box_legend(left: int) -> list[_Text]:
+    return [
+        _Text(left, 90, "■", 18, _hex(PREDICTION_COLOUR)),
+        _Text(left + 22, 90, "box", 14),
+        _Text(left + 62, 90, "■", 18, _hex(PALE_COLOUR)),
+        _Text(left + 84, 90, "others", 14),
+    ]
 
 
 def _shortened(text: _Text, room: int) -> _Text:

@@ -1,5 +1,6 @@
 """Where in a picture of the user's own a trained run sees the source of each of several sounds."""
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from os import W_OK, access
@@ -11,15 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.config import recorded_settings
-from benchmark.drawing import AnswerPicture, answer_sheet
+from benchmark.config import recorded_extractor, recorded_settings
+from benchmark.drawing import AnswerPicture, answer_sheet, screen_words
 from benchmark.predictions import OWN, SWAPPED, write_predictions
 from benchmark.records import Record, read_record
 from benchmark.registry import DISTRIBUTION, METHOD_REGISTRY
 from benchmark.stages import WEIGHTS, load_weights
 from datamodules.clip import Clip, Inputs, Localization
+from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.folder_clips import still_windows
 from datamodules.media import UnreadableMediaError, read_frame, read_picture, sound_seconds
+from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
+from datamodules.proposals import Extractor
 from methods.base import Method
 from metrics.errors import BenchError
 
@@ -33,6 +37,11 @@ class Trained(NamedTuple):
     folder: Path
     record: Record
     method: Method
+
+    @property
+    def num_boxes(self) -> int:
+        """How many of the best boxes are drawn as the answer."""
+        return max(1, self.record.card.boxes)
 
 
 class Point(NamedTuple):
@@ -48,6 +57,32 @@ class Place(NamedTuple):
     heatmap: NDArray[np.float32]  # (h, w), higher = source
     confidence: float
     peak: Point  # centre of the first of the highest cells, in row order
+    boxes: NDArray[np.float32] | None = None  # (K, 4) xyxy in [0, 1], best first; absent are NaN
+    box_scores: NDArray[np.float32] | None = None  # (K,)
+    on_screen: bool | None = None  # by the method's own rule, where it has one
+    segment_logits: NDArray[np.float32] | None = None  # (T, C)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; boxes and the decision only where the method answers them."""
+        height, width = self.heatmap.shape
+        plain: dict[str, Any] = {
+            "confidence": self.confidence,
+            "peak": list(self.peak),
+            "map_size": {"height": height, "width": width},
+        }
+        if self.boxes is not None:
+            shown = ~np.isnan(self.boxes).any(1)
+            plain["boxes"] = self.boxes[shown].tolist()
+            if self.box_scores is not None:
+                plain["box_scores"] = self.box_scores[shown].tolist()
+        if self.on_screen is not None:
+            plain["on_screen"] = self.on_screen
+        return plain
+
+    def __str__(self) -> str:
+        x, y = self.peak
+        words = f"confidence {self.confidence:.3g}, peak at x {x:.2f}, y {y:.2f}"
+        return words if self.on_screen is None else f"{words}, {screen_words(self.on_screen)}"
 
 
 class Answer(NamedTuple):
@@ -55,12 +90,7 @@ class Answer(NamedTuple):
 
     id: str  # name of the file, made unique
     file: Path
-    heatmap: NDArray[np.float32]  # (h, w), higher = source
-    confidence: float
-    peak: Point  # centre of the first of the highest cells, in row order
-    boxes: NDArray[np.float32] | None = None  # (K, 4) xyxy in [0, 1], best first; absent are NaN
-    box_scores: NDArray[np.float32] | None = None  # (K,)
-    segment_logits: NDArray[np.float32] | None = None  # (T, C)
+    place: Place
 
 
 class Prediction(NamedTuple):
@@ -71,7 +101,10 @@ class Prediction(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; boxes only where the method answers boxes."""
-        return {"image": str(self.image), "sounds": [_plain(answer) for answer in self.answers]}
+        sounds = [
+            {"id": one.id, "file": str(one.file), **one.place.to_dict()} for one in self.answers
+        ]
+        return {"image": str(self.image), "sounds": sounds}
 
 
 def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
@@ -85,7 +118,7 @@ def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
 
     Raises:
         BenchError: the run is not finished, is of a floor or of another version, its method has no
-            map or asks for proposals, or its weights cannot be loaded; one line names the file.
+            map, or its weights cannot be loaded; one line names the file.
     """
     if not folder.is_dir():
         raise BenchError(f"{folder} is no folder; give --run the folder of a finished run")
@@ -119,17 +152,37 @@ def _built(record: Record, source: Path, overrides: Sequence[str]) -> Method:
         )
     method_class: type[Method] = METHOD_REGISTRY.load(record.method, Method)  # type: ignore[type-abstract]
     settings = recorded_settings(method_class, record, source, overrides)
-    method = method_class(settings.method, settings.optim, seed=settings.seed)
-    if method.inputs.proposals:
+    return method_class(settings.method, settings.optim, seed=settings.seed)
+
+
+def extractor_for(trained: Trained, overrides: Sequence[str] = ()) -> Extractor | None:
+    """What finds proposals in pictures of the user's own; None where the method asks for none.
+
+    Args:
+        trained: of the run whose settings are taken.
+        overrides: ``data.key=value`` that say it anew.
+
+    Raises:
+        BenchError: see :func:`benchmark.config.recorded_extractor`; any setting where the method
+            asks for no proposals.
+    """
+    if trained.method.inputs.proposals:
+        return recorded_extractor(trained.record, overrides)
+    if overrides:
         raise BenchError(
-            f"{record.method} asks for proposals, which bench predict cannot make; give --run a "
-            "run of another method"
+            f"{overrides[0]}: {trained.record.method} asks for no proposals, so that files of your "
+            "own take no data settings; leave it out"
         )
-    return method
+    return None
 
 
 def predict(
-    method: Method, image: Path, sounds: Sequence[Path], *, at_seconds: float | None = None
+    method: Method,
+    image: Path,
+    sounds: Sequence[Path],
+    *,
+    at_seconds: float | None = None,
+    extractor: Extractor | None = None,
 ) -> Prediction:
     """The maps of several sounds on one picture.
 
@@ -143,20 +196,21 @@ def predict(
         image: JPEG or PNG file.
         sounds: WAV, FLAC, Ogg or MP3 files.
         at_seconds: time in every sound.
+        extractor: of proposals, where the method asks for them.
 
     Raises:
         BenchError: a file cannot be read, the time lies outside a sound, or the method answers
             values that are not finite; one line names the file.
     """
     frames = _frames(image, method.inputs)
+    proposals = _proposals(image, method.inputs, extractor)
     ids = unique_names(sounds)
     answers = []
     for row, (sound_id, sound) in enumerate(zip(ids, sounds, strict=True)):
         waveform = _waveform(sound, method.inputs, at_seconds)
         target = torch.tensor([method.inputs.num_segments // 2])
-        with torch.no_grad():
-            found = method.localize(Clip(torch.tensor([row]), frames, waveform[None], target))
-        answers.append(_answer(sound_id, sound, found))
+        clip = Clip(torch.tensor([row]), frames, waveform[None], target, proposals)
+        answers.append(Answer(sound_id, sound, place_in(method, clip, sound)))
     return Prediction(image, tuple(answers))
 
 
@@ -183,6 +237,40 @@ def _waveform(sound: Path, inputs: Inputs, at_seconds: float | None) -> Tensor:
         ) from error
 
 
+def _proposals(image: Path, inputs: Inputs, extractor: Extractor | None) -> Tensor | None:
+    """Those of the picture in every segment, ``(1, T, P, 4)``, kept as those of data sets are."""
+    if extractor is None:
+        return None
+    content = hashlib.sha256(image.read_bytes()).hexdigest()[:DIGEST_LENGTH]
+    pictures = {content: lambda: read_picture(image)}
+    found = found_proposals([content], pictures, extractor, inputs.proposals)
+    return found.expand(1, inputs.num_segments, -1, -1)
+
+
+def found_proposals(
+    contents: Sequence[str], pictures: Pictures, extractor: Extractor, most: int
+) -> Tensor:
+    """Proposals ``(N, P, 4)`` of N pictures; those that were never searched are searched first.
+
+    Args:
+        contents: hashes of the pictures, repeated or not.
+        pictures: what reads each of them.
+        extractor: what finds the boxes.
+        most: P.
+
+    Raises:
+        BenchError: the cache cannot be written.
+    """
+    make_proposals(pictures, extractor)
+    return ProposalStore(extractor.identity()).padded(contents, most)
+
+
+def place_in(method: Method, clip: Clip, heard: object) -> Place:
+    """The answer to one clip; arguments and errors as of :func:`place_of`."""
+    with torch.no_grad():
+        return place_of(method.localize(clip), heard)
+
+
 def place_of(found: Localization, heard: object) -> Place:
     """The place in the answer to one clip.
 
@@ -202,39 +290,19 @@ def place_of(found: Localization, heard: object) -> Place:
         )
     height, width = heatmap.shape
     row, column = divmod(int(heatmap.argmax()), width)
-    return Place(heatmap, confidence, Point((column + 0.5) / width, (row + 0.5) / height))
-
-
-def _answer(sound_id: str, sound: Path, found: Localization) -> Answer:
-    return Answer(
-        sound_id,
-        sound,
-        *place_of(found, sound),
-        boxes=_first(found.boxes),
-        box_scores=_first(found.box_scores),
-        segment_logits=_first(found.segment_logits),
+    return Place(
+        heatmap,
+        confidence,
+        Point((column + 0.5) / width, (row + 0.5) / height),
+        _first(found.boxes),
+        _first(found.box_scores),
+        None if found.on_screen is None else bool(found.on_screen[0]),
+        _first(found.segment_logits),
     )
 
 
 def _first(values: Tensor | None) -> NDArray[np.float32] | None:
     return None if values is None else values[0].float().numpy()
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    height, width = answer.heatmap.shape
-    plain: dict[str, Any] = {
-        "id": answer.id,
-        "file": str(answer.file),
-        "confidence": answer.confidence,
-        "peak": list(answer.peak),
-        "map_size": {"height": height, "width": width},
-    }
-    if answer.boxes is not None:
-        shown = ~np.isnan(answer.boxes).any(1)
-        plain["boxes"] = answer.boxes[shown].tolist()
-        if answer.box_scores is not None:
-            plain["box_scores"] = answer.box_scores[shown].tolist()
-    return plain
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:
@@ -253,36 +321,36 @@ def unique_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def draw(path: Path, prediction: Prediction, title: str) -> None:
+def draw(path: Path, prediction: Prediction, title: str, *, num_boxes: int = 1) -> None:
     """Writes a PNG: the picture, and beside it the map of each sound over it.
 
     Args:
         path: of the PNG; written atomically.
         prediction: of :func:`predict`.
         title: of the sheet, such as the run's id.
+        num_boxes: how many of the best boxes are the answer, the others being pale.
     """
     picture = read_picture(prediction.image).permute(1, 2, 0).contiguous().numpy()
-    answers = [
-        AnswerPicture(one.id, one.heatmap, one.confidence, one.peak, one.boxes)
-        for one in prediction.answers
-    ]
+    answers = [answer_of(one.place, one.id, num_boxes) for one in prediction.answers]
     answer_sheet(path, picture, answers, title=title, image_name=prediction.image.name)
 
 
-def write_maps(path: Path, prediction: Prediction) -> None:
-    """Writes the answers as a file of predictions, a row per sound.
+def answer_of(place: Place, title: str, num_boxes: int) -> AnswerPicture:
+    """What is drawn of a place."""
+    shown = place.heatmap, place.confidence, place.peak, place.boxes
+    return AnswerPicture(title, *shown, num_boxes=num_boxes, on_screen=place.on_screen)
 
-    The ids are the names of the sound files; see ``benchmark.predictions``.
-    """
-    answers = prediction.answers
+
+def write_maps(path: Path, ids: Sequence[str], places: Sequence[Place]) -> None:
+    """Writes answers as a file of predictions, a row for each; see ``benchmark.predictions``."""
     write_predictions(
         path,
-        [answer.id for answer in answers],
-        [answer.heatmap for answer in answers],
-        confidence=np.array([answer.confidence for answer in answers], np.float32),
-        boxes=_rows([answer.boxes for answer in answers]),
-        box_scores=_rows([answer.box_scores for answer in answers]),
-        segment_logits=_rows([answer.segment_logits for answer in answers]),
+        list(ids),
+        [place.heatmap for place in places],
+        confidence=np.array([place.confidence for place in places], np.float32),
+        boxes=_rows([place.boxes for place in places]),
+        box_scores=_rows([place.box_scores for place in places]),
+        segment_logits=_rows([place.segment_logits for place in places]),
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.config import compose
-from benchmark.drawing import AnswerPicture, StripPictures, strip_sheet
-from benchmark.predict import Place, Trained, place_of
+from benchmark.drawing import StripPictures, strip_sheet
+from benchmark.predict import Place, Trained, answer_of, place_of
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY
 from benchmark.score import as_written, data_settings
@@ -39,6 +39,7 @@ class StripRow(NamedTuple):
     supervision: str
     sound_of: str  # id of the clip that the sound is of
     sound_category: str | None
+    num_boxes: int  # how many of its best boxes are the run's answer
     segments: tuple[SegmentAnswer, ...]
 
 
@@ -67,13 +68,7 @@ class Strip(NamedTuple):
 
 
 def _plain(segment: SegmentAnswer) -> dict[str, Any]:
-    place = segment.place
-    height, width = place.heatmap.shape
-    plain: dict[str, Any] = {
-        "confidence": place.confidence,
-        "peak": list(place.peak),
-        "map_size": {"height": height, "width": width},
-    }
+    plain = segment.place.to_dict()
     return plain if segment.category is None else {**plain, "class": segment.category}
 
 
@@ -126,7 +121,14 @@ def _answered(trained: Trained, data: ClipData, clip_id: str, sound_id: str) -> 
         answers.append(SegmentAnswer(place_of(found, f"the sound of {sound_id}"), likeliest))
     record, split = trained.record, data.report.splits["test"]
     category = split.categories[_row(split, sound_id)]
-    return StripRow(record.id, record.card.supervision, sound_id, category, tuple(answers))
+    return StripRow(
+        record.id,
+        record.card.supervision,
+        sound_id,
+        category,
+        trained.num_boxes,
+        tuple(answers),
+    )
 
 
 def _check_alike(runs: Sequence[Trained]) -> None:
@@ -203,10 +205,7 @@ def _pictures(row: StripRow, strip: Strip) -> StripPictures:
     if own and strip.events is not None:
         pairs = zip(row.segments, strip.events, strict=True)
         is_right = [segment.category == event for segment, event in pairs]
-    answers = [
-        AnswerPicture(one.category or "", one.place.heatmap, one.place.confidence, one.place.peak)
-        for one in row.segments
-    ]
+    answers = [answer_of(one.place, one.category or "", row.num_boxes) for one in row.segments]
     of_other = f"sound of {row.sound_of}, {row.sound_category or 'of no category'}"
     note = f"{'its own sound' if own else of_other}  ·  trained on {_taught(row.supervision)}"
     return StripPictures(row.run, note, answers, is_right)
@@ -222,11 +221,8 @@ def strip_lines(strip: Strip) -> list[str]:
     for row in strip.rows:
         lines.append(f"{row.run}, sound of {row.sound_of}:")
         for number, segment in enumerate(row.segments):
-            (x, y), confidence = segment.place.peak, segment.place.confidence
             category = "" if segment.category is None else f", {segment.category}"
-            lines.append(
-                f"  {number}: confidence {confidence:.3g}, peak at x {x:.2f}, y {y:.2f}{category}"
-            )
+            lines.append(f"  {number}: {segment.place}{category}")
     return lines
 
 

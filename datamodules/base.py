@@ -21,7 +21,7 @@ from datamodules.box_maps import box_map
 from datamodules.clip import Annotation, Batch, Clip, Features, Inputs
 from datamodules.id_lists import ListIdentity, ids_sha256
 from datamodules.proposal_store import Pictures, ProposalStore, proposals_of
-from datamodules.proposals import Extractor, absent_last, as_proposals, chosen
+from datamodules.proposals import Extractor, absent_last
 from datamodules.sampling import (
     ANNOTATORS,
     FRAMES,
@@ -63,6 +63,14 @@ class DataConfig:
     proposals: str = "selective_search"  # | edgeboxes | grid: where boxes come from
     proposal_width: int | None = 320  # pixels of a picture that is searched; null: its own
     proposal_model: str | None = None  # file of the structured forest of edgeboxes
+
+
+def extractor_of(config: DataConfig) -> Extractor:
+    """What finds boxes under these settings; raises BenchError as ``Extractor`` does."""
+    model = config.proposal_model
+    return Extractor(
+        config.proposals, config.proposal_width, None if model is None else Path(model).expanduser()
+    )
 
 
 @dataclass(frozen=True)
@@ -157,11 +165,7 @@ class ClipData(pl.LightningDataModule, ABC):
                 raise BenchError(
                     f"data.{setting}={value!r} is unknown; use one of {', '.join(known_values)}"
                 )
-        self.extractor = Extractor(
-            config.proposals,
-            config.proposal_width,
-            None if config.proposal_model is None else Path(config.proposal_model).expanduser(),
-        )
+        self.extractor = extractor_of(config)
         self.config, self.inputs, self.seed = config, inputs, seed
         self.cached_features: Callable[[str, int, int | None], Features] | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more ranks than clips
@@ -252,12 +256,8 @@ class ClipData(pl.LightningDataModule, ABC):
         In the order of their coordinates, with NaN rows at the end where a picture has fewer than
         ``inputs.proposals`` boxes; of more, a sample that is the same in every epoch and run.
         """
-        most = self.inputs.proposals
-        found = {
-            each: as_proposals(chosen(self.found_proposals[each], most, each), most)
-            for each in self._picture_contents[split][row]
-        }
-        return torch.stack([found[each] for each in self._picture_contents[split][row]])
+        contents = self._picture_contents[split][row]
+        return self.found_proposals.padded(contents, self.inputs.proposals)
 
     @cached_property
     def found_proposals(self) -> ProposalStore:

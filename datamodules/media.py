@@ -63,7 +63,7 @@ def read_frame(path: Media, size: int) -> Tensor:
     """
     pixels = _decoded(path).permute(1, 2, 0)  # (H, W, 3), as decoders write it
     if pixels.shape[:2] != (size, size):
-        pixels = _squashed(pixels, size)
+        pixels = squashed(pixels, size)
     planes = np.empty((3, size, size), np.uint8)
     cv2.split(
         pixels.contiguous().numpy(), list(planes)
@@ -80,11 +80,11 @@ def read_picture(path: Media) -> Tensor:
     return _decoded(path)
 
 
-def _squashed(pixels: Tensor, size: int) -> Tensor:
+def squashed(pixels: Tensor, size: int) -> Tensor:
     """``(size, size, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
     batch = pixels.contiguous().unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W)
-    squashed = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
-    return squashed.permute(0, 2, 3, 1)[0]
+    square = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
+    return square.permute(0, 2, 3, 1)[0]
 
 
 def read_windows(

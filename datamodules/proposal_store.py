@@ -7,18 +7,19 @@ one that is killed loses the block it was at.
 
 import logging
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from datamodules.block_store import BlockStore
 from datamodules.progress import progress_bar
-from datamodules.proposals import Boxes, Extractor, one_opencv_thread
+from datamodules.proposals import Boxes, Extractor, as_proposals, chosen, one_opencv_thread
 from metrics.errors import BenchError
 
 BLOCK = 256  # pictures; a killed search loses at most so many
@@ -37,6 +38,19 @@ class ProposalStore(BlockStore):
     def __getitem__(self, content: str) -> Boxes:
         """The proposals of a picture, ``(N, 4)`` uint16; KeyError where it was not searched."""
         return np.array(self.rows(content), np.uint16)
+
+    def padded(self, contents: Sequence[str], most: int) -> Tensor:
+        """The proposals of N pictures, ``(N, P, 4)`` float32 xyxy in [0, 1].
+
+        In the order of their coordinates, with NaN rows at the end where a picture has fewer than
+        P; of more, a sample that the content of the picture seeds.
+
+        Args:
+            contents: hashes of the pictures, repeated or not.
+            most: P.
+        """
+        found = {each: as_proposals(chosen(self[each], most, each), most) for each in contents}
+        return torch.stack([found[each] for each in contents])
 
 
 class Made(NamedTuple):

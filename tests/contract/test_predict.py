@@ -225,6 +225,24 @@ def test_the_middle_of_a_strip_is_what_the_run_recorded(
     assert "PNG" == Image.open(picture).format
 
 
+def test_a_strip_of_boxes_has_those_that_the_run_recorded(
+    bench: Bench, finished: Finished, root: Path, tmp_path: Path
+) -> None:
+    run = finished("proposal")
+    known = read_predictions(run / "predictions.npz")
+
+    done = bench("predict", "--run", run, f"--id={known.ids[3]}", f"data.root={root}", "--json",
+                 "--out", tmp_path / "strip.png")  # fmt: skip
+
+    assert done.code == 0, done.err
+    ((segment,),) = (row["segments"] for row in json.loads(done.out)["rows"])
+    assert known.boxes is not None
+    there = ~np.isnan(known.boxes[3]).any(-1)
+    assert there.any()
+    np.testing.assert_allclose(segment["boxes"], known.boxes[3][there], **SAME)
+    assert isinstance(segment["on_screen"], bool)
+
+
 def test_the_commands_of_the_page_go_through(
     bench: Bench, finished: Finished, over_time: Callable[..., Path], root: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -9,6 +9,7 @@ import pytest
 from benchmark.drawing import (
     LONG_SIDE,
     MARGIN,
+    PALE_COLOUR,
     PANEL,
     PEAK_COLOUR,
     PREDICTION_COLOUR,
@@ -207,14 +208,16 @@ def test_an_answer_is_brightest_where_its_map_is_highest() -> None:
     assert (1, 6) == (int(row * 4 / 100), int(column * 8 / 200))
 
 
-def test_the_best_box_is_drawn_wider_than_the_others() -> None:
+@pytest.mark.parametrize("num_boxes", [1, 2])
+def test_boxes_that_are_the_answer_are_wide_and_the_others_thin_and_pale(num_boxes: int) -> None:
     boxes = np.array([[0.1, 0.1, 0.4, 0.9], [0.6, 0.1, 0.9, 0.9], [np.nan] * 4], np.float32)
 
-    drawn = is_colour(answer_picture(grey(100, 200), answer(boxes=boxes)), PREDICTION_COLOUR)
+    drawn = answer_picture(grey(100, 200), answer(boxes=boxes, num_boxes=num_boxes))
 
-    across = drawn[70]  # two upright edges of either box
-    assert across[:100].sum() > across[100:].sum() == 2
-    assert across[round(0.6 * 199)]
+    wide, pale = (is_colour(drawn[70:71], colour)[0] for colour in (PREDICTION_COLOUR, PALE_COLOUR))
+    upright_edges = [wide[:100].sum() > 2, wide[100:].sum() > 2, pale.sum()]
+    assert upright_edges == [True, num_boxes == 2, 2 * (2 - num_boxes)]
+    assert (pale if num_boxes == 1 else wide)[round(0.6 * 199)]
 
 
 def test_a_sheet_of_answers_shows_the_frame_and_every_answer_in_rows_of_one_length(

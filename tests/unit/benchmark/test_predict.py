@@ -14,10 +14,17 @@ import torch
 from PIL import Image
 
 from benchmark.config import compose
-from benchmark.predict import check_outputs, draw, load_trained, predict, write_maps
+from benchmark.predict import (
+    Trained,
+    check_outputs,
+    draw,
+    extractor_for,
+    load_trained,
+    predict,
+    write_maps,
+)
 from benchmark.predictions import read_predictions
 from benchmark.records import Distribution, Record, read_record, write_record
-from benchmark.registry import METHOD_REGISTRY
 from datamodules.clip import Clip, Inputs, Localization
 from methods.base import Method, MethodConfig, OptimConfig
 from methods.lvs_vanilla import LvsVanilla
@@ -186,7 +193,7 @@ def test_the_peak_is_the_middle_of_the_first_highest_cell(
 
     (answer,) = predict(listener, image, [sound(np.arange(400))]).answers
 
-    assert (3.5 / 4, 0.5 / 2) == answer.peak
+    assert (3.5 / 4, 0.5 / 2) == answer.place.peak
 
 
 def boxed() -> Localization:
@@ -211,6 +218,17 @@ def test_plain_values_hold_the_confidence_the_peak_and_the_size_of_each_map(
     }  # fmt: skip
 
 
+def test_plain_values_hold_what_the_method_decides(
+    listener: Listener, image: Path, sound: Callable[..., Path]
+) -> None:
+    listener.answer = listener.answer._replace(on_screen=torch.tensor([False]))
+
+    (answer,) = predict(listener, image, [sound(np.arange(400))]).answers
+
+    assert answer.place.to_dict()["on_screen"] is False
+    assert "confidence 0.5, peak at x 0.17, y 0.17, off screen" == str(answer.place)
+
+
 def test_plain_values_hold_the_boxes_that_are_there(
     listener: Listener, image: Path, sound: Callable[..., Path]
 ) -> None:
@@ -228,7 +246,9 @@ def test_the_maps_are_written_as_predictions_with_a_row_per_sound(
     listener.answer = boxed()
     files = [sound(np.arange(400), "a/x.wav"), sound(np.arange(400), "b/x.wav")]
 
-    write_maps(tmp_path / "maps.npz", predict(listener, image, files))
+    answers = predict(listener, image, files).answers
+    ids, places = [each.id for each in answers], [each.place for each in answers]
+    write_maps(tmp_path / "maps.npz", ids, places)
 
     read = read_predictions(tmp_path / "maps.npz")
     assert ("x.wav", "x-2.wav") == read.ids
@@ -337,8 +357,8 @@ def test_a_silent_sound_is_answered(
 
     (answer,) = predict(method, image, [sound(np.zeros(400))]).answers
 
-    assert (4, 4) == answer.heatmap.shape
-    assert np.isfinite(answer.heatmap).all()
+    assert (4, 4) == answer.place.heatmap.shape
+    assert np.isfinite(answer.place.heatmap).all()
 
 
 def test_a_run_of_another_machine_s_data_set_and_device_needs_neither(
@@ -437,22 +457,73 @@ def test_a_method_of_a_package_that_is_absent_is_refused(run_folder: Callable[..
         load_trained(folder)
 
 
-class Proposing(LvsVanilla):
+class Proposing(Listener):
     """Asks for proposals."""
 
     @property
     def inputs(self) -> Inputs:
-        return replace(super().inputs, proposals=5)
+        return replace(super().inputs, proposals=300)
 
 
-def test_a_method_that_asks_for_proposals_is_refused(
-    run_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def proposing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """As of a run on data whose boxes are a grid."""
+    monkeypatch.setenv("AVLOC_CACHE", str(tmp_path / "cache"))
+    config = compose("lvs_vanilla", "synthetic", overrides=("data.proposals=grid",))
+    record = replace(read_record(HISTORY / "complete.json"), config=config.tree())
+    return Trained(tmp_path, record, Proposing(segment_seconds=0.5))
+
+
+def test_proposals_are_found_in_the_whole_picture_for_every_segment(
+    proposing: Trained, image: Path, sound: Callable[..., Path]
 ) -> None:
-    folder = run_folder()
-    monkeypatch.setattr(type(METHOD_REGISTRY), "load", lambda self, name, kind: Proposing)
+    method = proposing.method
+    assert isinstance(method, Listener)
+    method.num_segments = 2
 
-    with pytest.raises(BenchError, match=r"lvs_vanilla asks for proposals, which bench predict"):
-        load_trained(folder)
+    predict(method, image, [sound(np.arange(400))], extractor=extractor_for(proposing))
+
+    proposals = method.clips[0].proposals
+    assert proposals is not None
+    assert (1, 2, 300, 4) == tuple(proposals.shape)
+    there = ~proposals.isnan().any(-1)
+    assert [[205, 205]] == there.sum(-1).tolist()  # boxes of the grid
+    assert proposals[0, 0, :205].equal(proposals[0, 1, :205])
+    assert {(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 0.5)} <= set(
+        map(tuple, proposals[0, 0, :205].round(decimals=4).tolist())
+    )
+
+
+def test_another_extractor_may_be_asked_for(proposing: Trained) -> None:
+    found = extractor_for(proposing, ["data.proposals=selective_search", "data.proposal_width=64"])
+
+    assert found is not None
+    assert ("selective_search", 64) == (found.name, found.width)
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("data.root=x", "data.root: of the data settings, files of your own take data.proposals, "),
+        ("data.proposals=gird", "data.proposals='gird' is unknown; Did you mean grid?"),
+        ("data.proposal_width=wide", "expected a whole number or null, got 'wide'"),
+    ],
+)
+def test_another_setting_of_the_data_is_refused(word: str, words: str, proposing: Trained) -> None:
+    with pytest.raises(BenchError) as refused:
+        extractor_for(proposing, [word])
+
+    assert words in str(refused.value)
+
+
+def test_a_method_without_proposals_takes_no_setting_of_the_data(
+    run_folder: Callable[..., Path],
+) -> None:
+    trained = load_trained(run_folder())
+
+    assert extractor_for(trained) is None
+    with pytest.raises(BenchError, match=r"=grid: lvs_vanilla asks for no proposals"):
+        extractor_for(trained, ["data.proposals=grid"])
 
 
 def test_outputs_that_are_new_or_older_ones_are_written(tmp_path: Path) -> None:
