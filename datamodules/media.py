@@ -61,14 +61,7 @@ def read_frame(path: Media, size: int) -> Tensor:
     Raises:
         UnreadableMediaError: the file is missing, empty, truncated or no still image.
     """
-    pixels = _decoded(path).permute(1, 2, 0)  # (H, W, 3), as decoders write it
-    if pixels.shape[:2] != (size, size):
-        pixels = squashed(pixels, size)
-    planes = np.empty((3, size, size), np.uint8)
-    cv2.split(
-        pixels.contiguous().numpy(), list(planes)
-    )  # a quarter of the time that contiguous() takes
-    return torch.from_numpy(planes)
+    return squashed(_decoded(path).permute(1, 2, 0), size)  # (H, W, 3), as decoders write it
 
 
 def read_picture(path: Media) -> Tensor:
@@ -81,6 +74,25 @@ def read_picture(path: Media) -> Tensor:
 
 
 def squashed(pixels: Tensor, size: int) -> Tensor:
+    """A picture squashed to a square, as :func:`read_frame` has it.
+
+    Args:
+        pixels: ``(H, W, 3)`` uint8.
+        size: side of the square.
+
+    Returns:
+        ``(3, size, size)`` uint8.
+    """
+    if pixels.shape[:2] != (size, size):
+        pixels = _resized(pixels, size)
+    planes = np.empty((3, size, size), np.uint8)
+    cv2.split(
+        pixels.contiguous().numpy(), list(planes)
+    )  # a quarter of the time that contiguous() takes
+    return torch.from_numpy(planes)
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
     """``(size, size, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
     batch = pixels.contiguous().unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W)
     square = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
@@ -124,6 +136,32 @@ def read_windows(
         samples = np.tile(samples, ceil(num_samples / available))
     windows = [samples[start - first :][:num_samples] for start in starts]
     return torch.from_numpy(np.stack(windows) if len(windows) > 1 else windows[0][None])
+
+
+def windows_of(
+    waveform: Tensor,
+    native_hz: int,
+    sample_rate_hz: int,
+    num_samples: int,
+    centres_seconds: Sequence[float],
+) -> Tensor:
+    """Windows of a sound in memory, as :func:`read_windows` has those of a file.
+
+    Args:
+        waveform: ``(N,)`` float32, of at least one sample.
+        native_hz: its rate.
+        sample_rate_hz: rate of the result.
+        num_samples: length S of a window.
+        centres_seconds: T times, where the windows have their middle.
+
+    Returns:
+        ``(T, S)`` float32 in [-1, 1].
+    """
+    samples = resampled(waveform, native_hz, sample_rate_hz).clamp(-1, 1)
+    rate_hz = _rates(native_hz, sample_rate_hz).exact_hz
+    starts = _window_starts(len(samples), num_samples, rate_hz, centres_seconds)
+    samples = samples.repeat(ceil(num_samples / len(samples)))
+    return torch.stack([samples[start:][:num_samples] for start in starts])
 
 
 def read_sound(path: Media, sample_rate_hz: int, num_samples: int) -> Tensor:

@@ -113,10 +113,13 @@ class Extractor:
             find = {"selective_search": selective_search, "grid": grid}[self.name]
         return partial(self._found, find)
 
+    def scaled(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What of a picture ``(H, W, 3)`` is searched; it has the boxes of the whole picture."""
+        return picture[:1, :1] if self.name == "grid" else _scaled(picture, self.width)
+
     def _found(self, find: Finder, picture: Tensor, content: str) -> Boxes:
         pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())  # (H, W, 3)
-        scaled = pixels if self.name == "grid" else _scaled(pixels, self.width)
-        return chosen(compact(find(scaled)), MOST_KEPT, content)
+        return chosen(compact(find(self.scaled(pixels))), MOST_KEPT, content)
 
 
 def selective_search(picture: NDArray[np.uint8]) -> NDArray[np.float64]:

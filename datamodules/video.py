@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from datamodules.video_frames import (
     COUNTED,
     GROUPED,
+    EveryFrame,
     FramePicker,
     GroupedPicker,
     OtherWayError,
@@ -120,6 +121,37 @@ def video_seconds(path: Path) -> Fraction:
         if is_counted:
             return count / frame_rate(stream)
         return (end - (stream.start_time or 0)) * tick(stream)
+
+
+def every_frame(path: Path) -> Iterator[tuple[Fraction, Picture]]:
+    """Each frame, ``(H, W, 3)`` uint8 RGB and upright, with the second from which it is shown.
+
+    One frame is in memory at a time, and those that the decoder holds.
+
+    Raises:
+        UnreadableVideoError: the file cannot be read, has no video stream, or a frame is damaged.
+    """
+    has_begun = False
+    try:
+        for frame in _every_frame(path, counted=False):
+            has_begun = True
+            yield frame
+    except OtherWayError as other:
+        if has_begun:
+            raise UnreadableVideoError("frames without timestamps among others") from other
+        yield from _every_frame(path, counted=True)
+
+
+def _every_frame(path: Path, *, counted: bool) -> Iterator[tuple[Fraction, Picture]]:
+    with opened_video(path) as container:
+        stream = best_video(container)
+        frames = EveryFrame(stream, counted=counted or _is_without_times(container))
+        for packet in packets(container):
+            if packet.stream_index == stream.index:
+                frames.feed(cast("Packet[VideoStream]", packet))
+                yield from frames.taken()
+        frames.finish()
+        yield from frames.taken()
 
 
 class _Reader:

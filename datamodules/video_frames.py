@@ -277,6 +277,30 @@ class SequentialPicker(FramePicker[T]):
             self._found(time, (pts - self.start) * self.tick, self.keep(upright_picture(frame)))
 
 
+class EveryFrame(SequentialPicker[Picture]):
+    """Hands out every frame, in turn, with the time from which it is shown."""
+
+    def __init__(self, stream: VideoStream, *, counted: bool) -> None:
+        """As ``SequentialPicker``, without times that are waited for."""
+        super().__init__(stream, [], lambda picture: picture, counted=counted)
+        self.ready: list[tuple[Fraction, Picture]] = []
+
+    def taken(self) -> list[tuple[Fraction, Picture]]:
+        """The frames that came since the last call."""
+        ready, self.ready = self.ready, []
+        return ready
+
+    def _next(self, frame: VideoFrame) -> None:
+        pts = self.count if self.counted else frame.pts
+        self.count += 1
+        if pts is None:
+            raise OtherWayError(COUNTED)
+        time = (pts - self.start) * self.tick
+        if frame.is_corrupt:
+            raise UnreadableVideoError(f"the frame at {float(time):.2f} s is damaged")
+        self.ready.append((time, upright_picture(frame)))
+
+
 def upright_picture(frame: VideoFrame) -> Picture:
     """A decoded frame as it is to be seen, ``(H, W, 3)`` uint8 RGB.
 

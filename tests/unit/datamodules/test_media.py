@@ -17,6 +17,7 @@ from datamodules.media import (
     read_windows,
     resampled,
     sound_defect,
+    windows_of,
 )
 
 RED = (200, 30, 40)
@@ -431,6 +432,22 @@ def test_windows_are_cut_from_the_whole_resampled_sound(
     expected = torch.stack([whole[start : start + 5000] for start in starts])
     assert windows.shape == (5, 5000)
     torch.testing.assert_close(windows, expected.clamp(-1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("native_hz", [8000, 16000, 44100])
+@pytest.mark.parametrize("seconds", [0.1, 2.0])
+def test_windows_of_a_sound_in_memory_are_those_of_its_file(
+    tmp_path: Path, native_hz: int, seconds: float
+) -> None:
+    noise = np.random.default_rng(0).uniform(-1.2, 1.2, round(seconds * native_hz))
+    noise = noise.astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, native_hz, subtype="FLOAT")
+    centres = [0.0, 0.777, 1.5, 99.0]
+
+    windows = windows_of(torch.from_numpy(noise), native_hz, 16000, 5000, centres)
+
+    expected = read_windows(tmp_path / "a.wav", 16000, 5000, centres)
+    torch.testing.assert_close(windows, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("native_hz", [16000, 44100])

@@ -12,7 +12,7 @@ from av.stream import Disposition
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from datamodules.video import VideoClip, read_clip, video_seconds
+from datamodules.video import VideoClip, every_frame, read_clip, video_seconds
 from datamodules.video_frames import GroupedPicker, upright_picture
 from datamodules.video_streams import (
     UnreadableVideoError,
@@ -165,6 +165,21 @@ def test_frames_of_real_videos_are_those_of_decoding_all_in_order(
     for time in times:
         expected = [picture for since, picture in shown if since <= time][-1]
         assert np.array_equal(expected, picker.frames[time]), time
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_frame_comes_in_order_with_its_time(
+    form: str, made_video: Made, frame_number: Callable[[Picture], int], tmp_path: Path
+) -> None:
+    name, settings = FORMS[form]
+    rate = Fraction(settings.get("rate", 25))  # type: ignore[arg-type]
+    path = made_video(tmp_path / name, **settings)
+
+    found = [(frame_number(frame), float(time)) for time, frame in every_frame(path)]
+
+    assert [number for number, _ in found] == [*range(round(2 * rate))]
+    times = [float(number / rate) for number, _ in found]
+    assert [time for _, time in found] == pytest.approx(times, abs=1e-3)
 
 
 def test_a_time_after_the_end_has_no_frame(made_video: Made, tmp_path: Path) -> None:
