@@ -388,13 +388,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     summary = (
-        "draw where a trained run sees the source of a sound, in your picture or in a test clip"
+        "draw where a trained run sees the source of a sound, in your video, in your picture or in "
+        "a test clip"
     )
     parser = _verb(verbs, "predict", _predict, summary, takes_settings=True)
+    parser.usage = "bench predict [OPTION ...] [VIDEO] [key=value ...]"
     parser.epilog = """Settings are those of the run; give method.key=value where a file of weights
     that the run started from has moved, such as method.pretrained=FILE, and with --id data.root=DIR
-    where its data lie elsewhere. An id that begins with a dash is given as --id=ID."""
+    where its data lie elsewhere. An id that begins with a dash is given as --id=ID, a video whose
+    name looks like a setting as ./NAME."""
     add = parser.add_argument
+    add("words", nargs="*", metavar="VIDEO", help="a video with sound, second by second")
     add("--run", required=True, action="append", type=Path, metavar="R",
         help="folder of a finished run; with --id several")  # fmt: skip
     add("--image", type=Path, metavar="F", help="JPEG or PNG")
@@ -405,7 +409,8 @@ def _add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     add("--sound-of", default=[], action="append", metavar="ID",
         help="hear this test clip too beside the frames of --id; may be given several times"
         )  # fmt: skip
-    add("--out", type=Path, metavar="F.png", help="R/predict-<image or id>.png if not given")
+    add("--out", type=Path, metavar="F.png", help="R/predict-<name>.png if not given; the "
+        "film of a video lies beside it, as .mp4")  # fmt: skip
     add("--npz", type=Path, metavar="F.npz", help="write the maps, as bench score reads them")
     add("--json", action="store_true", help="print JSON on standard output")
 
@@ -421,10 +426,15 @@ def _predict(options: argparse.Namespace) -> int:
     )
 
     _quiet_lightning()
+    videos = _videos(options)
+    if videos:
+        return _predict_video(options, videos)
     if options.id is not None:
         return _predict_clip(options)
     if options.image is None or not options.sound:
-        raise BenchError("what is to be localised? Give --image F and --sound F, or --id ID")
+        raise BenchError(
+            "what is to be localised? Give a video, --image F and --sound F, or --id ID"
+        )
     if len(options.run) > 1 or options.sound_of:
         raise BenchError("several --run and --sound-of go with --id; give one --run without it")
     (run,) = options.run
@@ -457,15 +467,61 @@ def _data_settings(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     return of_data, [word for word in overrides if word not in of_data]
 
 
+def _videos(options: argparse.Namespace) -> list[str]:
+    """The words that are no settings; argparse gives some of either to the first positional."""
+    from benchmark.config import OVERRIDE
+
+    words = [*options.words, *options.overrides]
+    options.overrides = [word for word in words if OVERRIDE.match(word)]
+    return [word for word in words if not OVERRIDE.match(word)]
+
+
+def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
+    from benchmark.predict import check_outputs, extractor_for, load_trained, write_maps
+    from benchmark.video_strips import draw_video, video_strip
+
+    given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
+             "--id": options.id, "--sound-of": options.sound_of}  # fmt: skip
+    _refuse(given, f"with a video ({videos[0]})")
+    if len(videos) > 1 or len(options.run) > 1:
+        raise BenchError(f"give one video and one --run, got {', '.join(videos)} and "
+                         f"{len(options.run)} runs")  # fmt: skip
+    (run,), video = options.run, Path(videos[0])
+    out = options.out or run / f"predict-{video.stem}.png"
+    film = out.with_suffix(".mp4")
+    of_data, of_method = _data_settings(options.overrides)
+    trained = load_trained(run, of_method)
+    check_outputs(out, options.npz, [video], film=film)
+    found = video_strip(trained, video, extractor_for(trained, of_data))
+    note = draw_video(out, film, found, trained)
+    if note is not None:
+        print(f"bench: {note}", file=sys.stderr)
+    if options.npz is not None:
+        write_maps(options.npz, found.ids, found.places)
+    if options.json:
+        written = {"picture": str(out), "film": str(film)}
+        print(json.dumps({"run": trained.record.id, **found.to_dict(), **written}))
+        return DONE
+    print("\n".join([*found.lines(), f"Picture: {out}", f"Film:    {film}"]))
+    if options.npz is not None:
+        print(f"Maps:    {options.npz}")
+    return DONE
+
+
+def _refuse(given: dict[str, object], where: str) -> None:
+    """Raises BenchError where an option was given that does not go with what is asked."""
+    foreign = [option for option, value in given.items() if value not in (None, [])]
+    if foreign:
+        raise BenchError(f"{', '.join(foreign)}: not {where}; leave out")
+
+
 def _predict_clip(options: argparse.Namespace) -> int:
     from benchmark.predict import check_outputs, load_trained
     from benchmark.strips import draw_strip, picture_name, strip_lines, strip_of
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
              "--npz": options.npz}  # fmt: skip
-    foreign = [option for option, value in given.items() if value not in (None, [])]
-    if foreign:
-        raise BenchError(f"{', '.join(foreign)}: not with --id, which shows a test clip; leave out")
+    _refuse(given, "with --id, which shows a test clip")
     out = options.out or options.run[0] / picture_name(options.id)
     of_data, of_method = _data_settings(options.overrides)
     runs = [load_trained(run, of_method) for run in options.run]

@@ -45,6 +45,15 @@ STRIP_TIME = 54  # above the frames: the bar of the event and the numbers of the
 STRIP_NOTES = 38  # below the answers of one row
 NARROWEST_STRIP = 700  # room for the header, however few the segments
 
+SECOND_SIDE = 176  # longer side of the picture of a second
+SECONDS_LINE = 1440  # pixels that a line of seconds may take
+SECOND_TIME = 22  # above each picture of a second
+SECOND_NOTES = 48  # below it
+
+SMALLEST_TEXT = 0.4  # of OpenCV's font, 9 pixels high
+PIXELS_PER_TEXT = 640  # of the shorter side of a film, for each unit of that font
+PIXELS_PER_LINE = 180  # of that side, for each pixel of a line
+
 # Okabe and Ito's palette, told apart with any colour vision: https://jfly.uni-koeln.de/color/
 TRUTH_COLOUR = (86, 180, 233)
 PREDICTION_COLOUR = (230, 159, 0)
@@ -205,6 +214,88 @@ def strip_sheet(
     write_atomically(path, _png(_written(canvas, texts)))
 
 
+def seconds_sheet(
+    path: Path, frames: Sequence[Image], answers: Sequence[AnswerPicture], title: str
+) -> None:
+    """Writes a PNG with a column for each second of a video: its frame, and the answer below.
+
+    Columns stand side by side in as many lines as they need. Equal input gives equal bytes.
+
+    Args:
+        path: of the PNG; written atomically.
+        frames: one for each second, with ``SECOND_SIDE`` as their longer side.
+        answers: one for each second; their titles stand above them.
+        title: of the whole sheet, such as the run's id and the name of the video.
+
+    Raises:
+        ValueError: there are no seconds, or not as many frames as answers.
+    """
+    if not frames or len(frames) != len(answers):
+        raise ValueError("a sheet of seconds needs at least one, with an answer for each frame")
+    height, width = frames[0].shape[:2]
+    column = max(width, STRIP_PANEL)
+    across = min(len(frames), (SECONDS_LINE + GAP) // (column + GAP))
+    line = SECOND_TIME + 2 * height + GAP + SECOND_NOTES
+    room = max(across * (column + GAP) - GAP, NARROWEST_STRIP)
+    paper = ANSWER_HEADER + -(-len(frames) // across) * line + MARGIN // 2
+    canvas = np.full((paper, 2 * MARGIN + room, 3), 255, dtype=np.uint8)
+    texts = _answer_header(title, room, has_boxes=any(one.boxes is not None for one in answers))
+    for place, (frame, answer) in enumerate(zip(frames, answers, strict=True)):
+        left = MARGIN + place % across * (column + GAP)
+        top = ANSWER_HEADER + place // across * line + SECOND_TIME
+        shown = _resized(frame, width, height)
+        below = top + height + GAP
+        canvas[top : top + height, left : left + width] = shown
+        canvas[below : below + height, left : left + width] = answer_picture(shown, answer)
+        texts.append(_Text(left, top - 7, answer.title, 13, PALE_INK))
+        texts += [
+            _shortened(_Text(left, below + height + 16 + 15 * number, words, 12, colour), column)
+            for number, (words, colour) in enumerate(_judged(answer))
+        ]
+    write_atomically(path, _png(_written(canvas, texts)))
+
+
+def film_frame(frame: Image, answer: AnswerPicture, heat: Image | None) -> Image:
+    """A frame of a film with an answer over it, and in its corner the confidence.
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 RGB.
+        answer: its best boxes are drawn, where it has some.
+        heat: :func:`heat_picture` of the answer, of the frame's size, to be laid over the grey
+            frame with a ring at the peak; None for the frame in its own colours.
+    """
+    height, width = frame.shape[:2]
+    picture = frame.copy()
+    if heat is not None:
+        grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        picture = np.asarray(cv2.addWeighted(grey, 0.35, heat, 0.65, 0), np.uint8)
+        x, y = answer.peak
+        picture = _ringed(picture, (int(x * width), int(y * height)))
+    best, _ = _boxes_of(answer, width, height)
+    wide = max(2, min(height, width) // PIXELS_PER_LINE)
+    return _labelled(_outlined(picture, best, PREDICTION_COLOUR, wide), answer)
+
+
+def _labelled(picture: Image, answer: AnswerPicture) -> Image:
+    """The picture with confidence and decision in its corner, fast enough for every frame."""
+    scale = max(SMALLEST_TEXT, min(picture.shape[:2]) / PIXELS_PER_TEXT)
+    thickness = max(1, round(1.5 * scale))
+    font, lines = cv2.FONT_HERSHEY_SIMPLEX, [words for words, _ in _judged(answer)]
+    step, width = round(36 * scale), max(cv2.getTextSize(words, font, scale, thickness)[0][0]
+                                         for words in lines)  # fmt: skip
+    drawn = picture.copy()
+    drawn[: step * len(lines) + step // 2, : width + step] //= 3  # for any picture to set it off
+    for number, words in enumerate(lines, 1):
+        origin = step // 2, step * number
+        cv2.putText(drawn, words, origin, font, scale, PEAK_COLOUR, thickness, cv2.LINE_AA)
+    return drawn
+
+
+def heat_picture(heatmap: NDArray[np.float32], width: int, height: int) -> Image:
+    """The map in colours from its lowest value (dark) to its highest (bright), ``(H, W, 3)``."""
+    return np.asarray(_heat_colours(heatmap, width, height)).astype(np.uint8)
+
+
 def answer_picture(frame: Image, answer: AnswerPicture) -> Image:
     """The map over the grey frame, with its peak and the boxes; others than the best are pale."""
     height, width = frame.shape[:2]
@@ -249,12 +340,16 @@ def prediction_picture(sample: SheetSample) -> Image:
 
 def _heat_over(frame: Image, heatmap: NDArray[np.float32]) -> Image:
     """The map in colours over the grey frame, ``(H, W, 3)`` as the frame."""
-    size = frame.shape[1], frame.shape[0]  # cells are areas, as in half_pixel_bilinear
-    heat = cv2.resize(np.ascontiguousarray(heatmap, np.float32), size)
-    heat = (heat - heat.min()) / ((heat.max() - heat.min()) or np.float32(1))
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255  # (H, W, 3)
+    colours = _heat_colours(heatmap, frame.shape[1], frame.shape[0])
     grey = frame.mean(axis=2, keepdims=True)
     return np.asarray(0.35 * grey + 0.65 * colours).astype(np.uint8)
+
+
+def _heat_colours(heatmap: NDArray[np.float32], width: int, height: int) -> NDArray[np.float64]:
+    """Colours of the map at every pixel, ``(H, W, 3)`` in [0, 255]."""
+    heat = cv2.resize(np.ascontiguousarray(heatmap, np.float32), (width, height))  # cells are areas
+    heat = (heat - heat.min()) / ((heat.max() - heat.min()) or np.float32(1))
+    return np.asarray(matplotlib.colormaps["inferno"](heat)[..., :3] * 255, np.float64)
 
 
 def _panel(frame: Image) -> Image:
@@ -290,12 +385,15 @@ def _contours(mask: NDArray[np.bool_]) -> Outlines:
 
 
 def _outlined(
-    picture: Image, outlines: Sequence[NDArray[np.int32]], colour: tuple[int, int, int]
+    picture: Image,
+    outlines: Sequence[NDArray[np.int32]],
+    colour: tuple[int, int, int],
+    wide: int = 2,
 ) -> Image:
-    """Outlines two pixels wide, dark-edged so that they show on any ground."""
+    """Outlines so many pixels wide, dark-edged so that they show on any ground."""
     drawn = picture.copy()
-    cv2.polylines(drawn, outlines, True, HALO_COLOUR, thickness=5)
-    cv2.polylines(drawn, outlines, True, colour, thickness=2)
+    cv2.polylines(drawn, outlines, True, HALO_COLOUR, thickness=wide + 3)
+    cv2.polylines(drawn, outlines, True, colour, thickness=wide)
     return drawn
 
 

@@ -24,6 +24,7 @@ from datamodules.folder_clips import still_windows
 from datamodules.media import UnreadableMediaError, read_frame, read_picture, sound_seconds
 from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
 from datamodules.proposals import Extractor
+from datamodules.video_streams import MP4_HEAD
 from methods.base import Method
 from metrics.errors import BenchError
 
@@ -359,26 +360,32 @@ def _rows(values: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] |
     return np.stack(there) if there else None
 
 
-def check_outputs(picture: Path, maps: Path | None, inputs: Sequence[Path]) -> None:
+def check_outputs(
+    picture: Path, maps: Path | None, inputs: Sequence[Path], *, film: Path | None = None
+) -> None:
     """Nothing, or an error before any work is done where a file should not be written.
 
     Args:
         picture: path of ``--out``; an older picture there is replaced.
         maps: path of ``--npz``; an older archive there is replaced.
         inputs: files that are read.
+        film: path beside ``--out``; an older film there is replaced.
 
     Raises:
         BenchError: the name has another ending, the folder is absent or read-only, or what is
             there is an input, a result of a run or another kind of file.
     """
-    _check_output(picture, "--out", ".png", inputs)
+    _check_output(picture, ".png", inputs, "give --out another FILE.png")
     if maps is not None:
-        _check_output(maps, "--npz", ".npz", inputs)
+        _check_output(maps, ".npz", inputs, "give --npz another FILE.npz")
+    if film is not None:
+        remedy = "give --out another FILE.png, beside which the film is written"
+        _check_output(film, ".mp4", inputs, remedy)
 
 
-def _check_output(path: Path, option: str, ending: str, inputs: Sequence[Path]) -> None:
+def _check_output(path: Path, ending: str, inputs: Sequence[Path], remedy: str) -> None:
     def refuse(reason: str) -> BenchError:
-        return BenchError(f"{path} is not written ({reason}); give {option} another FILE{ending}")
+        return BenchError(f"{path} is not written ({reason}); {remedy}")
 
     if path.suffix.lower() != ending:
         raise refuse(f"its name does not end in {ending}")
@@ -400,4 +407,5 @@ def _is_of_kind(path: Path, ending: str) -> bool:
     if ending == ".npz":
         return zipfile.is_zipfile(path)
     with path.open("rb") as stream:
-        return stream.read(len(PNG_START)) == PNG_START
+        start = stream.read(8)
+    return start[4:] == MP4_HEAD if ending == ".mp4" else start == PNG_START

@@ -14,7 +14,8 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -305,11 +306,18 @@ def run_folder_name(utc: datetime, method: str, data: str, config_hash: str) -> 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that is there in full or, whatever happens, not at all."""
+    with unfinished(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """An empty file that gets its name when the block ends, and is deleted where it fails."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
+        yield Path(name)
+        with open(name, "r+b") as stream:
             os.fsync(stream.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0o600 would shut others out of a shared folder
         os.replace(name, path)

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from benchmark.predictions import read_predictions
 from benchmark.registry import METHOD_REGISTRY
 from datamodules.sample_data import write_sample
 from datamodules.sampling import swapped_sounds
+from datamodules.video_frames import upright_picture
 from methods.base import Method
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,7 +182,7 @@ def test_mistakes_are_one_line_and_code_2(
         ((*good, "--out", root / "vggss.json"), "its name does not end in .png"),
         ((*good, "--npz", run / "predictions.npz"), "it is a result of the run"),
         ((*good, "method.backbon=small"), "Did you mean method.backbone?"),
-        (good[:3], "Give --image F and --sound F, or --id ID"),
+        (good[:3], "Give a video, --image F and --sound F, or --id ID"),
         ((*good, "--run", run), "several --run and --sound-of go with --id"),
         ((*good, f"--id={frame}"), "--image, --sound: not with --id"),
         ((*good[:3], "--id", "none", f"data.root={root}"), "has no clip 'none'"),
@@ -225,6 +228,101 @@ def test_the_middle_of_a_strip_is_what_the_run_recorded(
     assert "PNG" == Image.open(picture).format
 
 
+def test_a_video_gives_a_picture_a_film_and_an_object_of_its_seconds(
+    bench: Bench, finished: Finished, made_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    run, maps = finished("proposal"), tmp_path / "maps.npz"
+    video = made_video(tmp_path / "two.mp4", seconds=2.2)
+
+    done = bench("predict", "data.proposals=grid", "--run", run, "--npz", maps, video, "--json")
+
+    assert done.code == 0, done.err
+    found, read = json.loads(done.out), read_predictions(maps)
+    picture, film = run / "predict-two.png", run / "predict-two.mp4"
+    assert {"run", "video", "seconds", "picture", "film"} == found.keys()
+    assert (found["picture"], found["film"]) == (str(picture), str(film))
+    assert [second["time"] for second in found["seconds"]] == [0.5, 1.5]
+    assert read.ids == ("two@0s", "two@1s")
+    assert read.confidence is not None
+    assert read.boxes is not None
+    for row, second in enumerate(found["seconds"]):
+        assert second["confidence"] == pytest.approx(read.confidence[row])
+        assert second["confidence"] == pytest.approx(second["box_scores"][0])
+        assert second["box_scores"] == sorted(second["box_scores"], reverse=True)
+        np.testing.assert_allclose(second["boxes"], read.boxes[row][: len(second["boxes"])])
+        assert isinstance(second["on_screen"], bool)
+    assert "PNG" == Image.open(picture).format
+    with av.open(str(film)) as container:
+        assert 55 == sum(1 for _ in container.decode(video=0))
+        assert ["aac"] == [each.codec_context.name for each in container.streams.audio]
+
+
+def test_a_still_video_of_one_window_has_the_map_of_its_picture_and_sound(
+    bench: Bench, finished: Finished, made_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    run, noise = finished("lvs_vanilla"), np.random.default_rng(0).integers(-9000, 9000, 48000)
+    sound = (noise / 32768).astype(np.float32)
+    video = made_video(tmp_path / "a.mkv", seconds=3, video="ffv1", audio="pcm_s16le",
+                       options={}, sound=sound[None])  # fmt: skip
+    with av.open(str(video)) as container:
+        frames = [upright_picture(frame) for frame in container.decode(video=0)]
+    Image.fromarray(frames[37]).save(tmp_path / "a.png")
+    soundfile.write(tmp_path / "a.wav", sound, 16000, subtype="PCM_16")
+
+    of_video, of_files = (
+        bench("predict", "--run", run, "--npz", tmp_path / f"{number}.npz", *words,
+              "--out", tmp_path / "out.png")
+        for number, words in enumerate(
+            ([video], ["--image", tmp_path / "a.png", "--sound", tmp_path / "a.wav"])
+        )
+    )  # fmt: skip
+
+    assert (of_video.code, of_files.code) == (0, 0), of_video.err + of_files.err
+    seconds, files = (read_predictions(tmp_path / f"{number}.npz").heatmap for number in (0, 1))
+    assert seconds is not None
+    assert files is not None
+    np.testing.assert_allclose(seconds[1], files[0], **SAME)  # frame 37 is shown at 1.5 s
+    assert not np.allclose(seconds[0], files[0], **SAME)
+
+
+def test_mistakes_with_a_video_are_one_line_and_code_2(
+    bench: Bench, finished: Finished, made_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = finished("lvs_vanilla")
+    made = {
+        name: made_video(tmp_path / f"{name}.mp4", **settings)
+        for name, settings in {
+            "good": {}, "silent": {"audio": None}, "dark": {"video": None},
+            "short": {"seconds": 0.4}, "cut": {"seconds": 4},
+        }.items()
+    }  # fmt: skip
+    made["cut"].write_bytes(made["cut"].read_bytes()[:-3000])
+    good = ("predict", "--run", run, made["good"])
+    cases = [
+        (("predict", "--run", run, made["silent"]), "silent.mp4 cannot be read: no sound stream"),
+        (("predict", "--run", run, made["dark"]), "dark.mp4 cannot be read: no video stream"),
+        (("predict", "--run", run, made["short"]), "short.mp4 is 0.40 s long"),
+        (("predict", "--run", run, made["cut"]), "cut.mp4 cannot be read: "),
+        (("predict", "--run", run, tmp_path / "none.mp4"), "none.mp4 cannot be read: No such file"),
+        ((*good, "--image", "x.jpg", "--at", 1), "--image, --at: not with a video ("),
+        ((*good, "--id", "x"), "--id: not with a video ("),
+        ((*good, "--sound-of", "x"), "--sound-of: not with a video ("),
+        ((*good, "--run", run), "give one video and one --run, got "),
+        ((*good, made["good"]), "give one video and one --run, got "),
+        ((*good, "--out", tmp_path / "good.png"), "good.mp4 is not written (it is read)"),
+        ((*good, "data.proposals=grid"), "lvs_vanilla asks for no proposals"),
+        (("predict", "--run", finished("center"), made["good"]), "a floor, which knows truth"),
+    ]
+    before = sorted(tmp_path.iterdir())
+
+    for words, message in cases:
+        done = bench(*words)
+
+        (line,) = done.err.splitlines()
+        assert (2, "", True) == (done.code, done.out, message in line), line
+    assert before == sorted(tmp_path.iterdir())
+
+
 def test_a_strip_of_boxes_has_those_that_the_run_recorded(
     bench: Bench, finished: Finished, root: Path, tmp_path: Path
 ) -> None:
@@ -245,7 +343,7 @@ def test_a_strip_of_boxes_has_those_that_the_run_recorded(
 
 def test_the_commands_of_the_page_go_through(
     bench: Bench, finished: Finished, over_time: Callable[..., Path], root: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, made_video: Callable[..., Path],
 ) -> None:  # fmt: skip
     blocks = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
@@ -260,7 +358,9 @@ def test_the_commands_of_the_page_go_through(
         "runs/<unsupervised>": str(over_time()),
         "--id=<clip>": f"--id={frame}",
         "data.root=<data>": f"data.root={root}",
+        "runs/<boxes>": str(finished("proposal")),
     }
+    made_video(tmp_path / "concert.mp4", seconds=2)
 
     assert lines
     for line in lines:

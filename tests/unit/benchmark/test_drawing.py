@@ -23,6 +23,7 @@ from benchmark.drawing import (
     heatmap_picture,
     pick_samples,
     prediction_picture,
+    seconds_sheet,
     strip_sheet,
     truth_picture,
 )
@@ -324,3 +325,53 @@ def test_a_strip_without_an_answer_for_each_frame_is_refused(tmp_path: Path) -> 
 def test_a_sheet_without_answers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs at least one"):
         answer_sheet(tmp_path / "sheet.png", grey(2, 2), [], title="a run", image_name="a.jpg")
+
+
+def test_a_strip_says_the_decision_and_explains_the_boxes(tmp_path: Path) -> None:
+    plain, decided = (
+        strip(tmp_path / "strip.png", StripPictures("a run", "a note", [one] * 5))
+        for one in (answer(title=""), answer(title="", boxes=BOX, on_screen=True))
+    )
+
+    below = slice(112 + 54 + 124 + 46 + 124 + 18, 112 + 54 + 124 + 46 + 124 + 36)  # second line
+    assert (plain[below] == 255).all()
+    assert (decided[below] < 128).any()
+    assert is_colour(decided[:112], PREDICTION_COLOUR).any()
+    assert not is_colour(plain[:112], PREDICTION_COLOUR).any()
+
+
+def test_a_sheet_of_seconds_has_a_column_for_each_in_as_many_lines_as_it_needs(
+    tmp_path: Path,
+) -> None:
+    frames = [np.full((99, 176, 3), 100 + second, np.uint8) for second in range(9)]
+    answers = [answer(on_screen=True)] * 9
+
+    seconds_sheet(tmp_path / "sheet.png", frames, answers, "a.mp4")
+
+    # eight columns would take 8 x 176 + 7 x 6 = 1450 of 1440 px, so there are seven in a line of
+    # 22 px for the time, two pictures of 99 px with 6 px between them, and 48 px of words
+    sheet, line = read_png(tmp_path / "sheet.png"), 22 + 99 + 6 + 99 + 48
+    assert sheet.shape == (112 + 2 * line + 14, 2 * 28 + 7 * 176 + 6 * 6, 3)
+    for second in range(9):
+        left, top = 28 + second % 7 * 182, 112 + second // 7 * line + 22
+        np.testing.assert_array_equal(frames[second], sheet[top : top + 99, left : left + 176])
+        below = sheet[top + 105 : top + 204, left : left + 176]
+        np.testing.assert_array_equal(answer_picture(frames[second], answers[second]), below)
+        words = sheet[top + 204 : top + 252, left : left + 176]
+        assert (words < 128).any()
+    assert (sheet[112 + line :, 28 + 2 * 182 :] == 255).all()
+
+
+def test_words_fit_under_the_pictures_of_an_upright_video(tmp_path: Path) -> None:
+    frames = [grey(176, 20)] * 2
+
+    seconds_sheet(tmp_path / "sheet.png", frames, [answer()] * 2, "a.mp4")
+
+    sheet = read_png(tmp_path / "sheet.png")
+    assert (sheet[112:, 28 + 124 : 28 + 130] == 255).all()  # between columns of 124 px
+
+
+def test_a_sheet_without_seconds_or_answers_is_refused(tmp_path: Path) -> None:
+    for frames, answers in (([], []), ([grey(9, 9)], [])):
+        with pytest.raises(ValueError, match="at least one, with an answer for each frame"):
+            seconds_sheet(tmp_path / "sheet.png", frames, answers, "a.mp4")

@@ -557,3 +557,21 @@ def test_an_output_that_would_destroy_something_is_refused(tmp_path: Path) -> No
     for picture, maps, words in cases:
         with pytest.raises(BenchError, match=words):
             check_outputs(picture, maps, [frame, tmp_path / "none.wav"])
+
+
+def test_a_film_that_would_destroy_something_is_refused(
+    made_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    picture, video = tmp_path / "new.png", made_video(tmp_path / "video.mp4", seconds=1)
+    (tmp_path / "text.mp4").write_text("no film")
+    older = made_video(tmp_path / "older.mp4", seconds=1)
+    beside = "give --out another FILE.png, beside which the film is written"
+
+    check_outputs(picture, None, [video], film=older)
+    check_outputs(picture, None, [video], film=tmp_path / "new.mp4")
+    for film, words in (
+        (video, rf"video\.mp4 is not written \(it is read\); {beside}"),
+        (tmp_path / "text.mp4", r"\(it is there and is another kind of file\)"),
+    ):
+        with pytest.raises(BenchError, match=words):
+            check_outputs(picture, None, [video], film=film)
