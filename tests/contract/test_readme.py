@@ -144,8 +144,12 @@ def test_runs_are_scored_again_and_compared(
 
 
 @pytest.mark.parametrize("line", [line for line in BENCH if line.startswith("predict")])
-def test_pictures_and_sounds_of_one_s_own_are_answered(
-    line: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_pictures_sounds_and_videos_of_one_s_own_are_answered(
+    line: str,
+    bench: Bench,
+    made_video: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.chdir(tmp_path)
     words = ("run", "--method", "lvs_vanilla", "--data", "synthetic", "--dry-run", *TINY)
@@ -158,6 +162,8 @@ def test_pictures_and_sounds_of_one_s_own_are_answered(
             Image.fromarray(rng.integers(256, size=(48, 64, 3), dtype=np.uint8)).save(name)
         elif option == "--sound":
             soundfile.write(name, rng.normal(size=16000) / 8, 16000)
+        elif name.endswith(".mp4"):
+            made_video(tmp_path / name, seconds=2, rate=4)
 
     done = bench(*words)
 
