@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_iou, roi_align
+from torchvision.ops import box_iou
 
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
@@ -241,11 +241,10 @@ class Proposal(Method):
         the own sound selected: no gradient passes there, and a box is looked at once.
         """
         sounds = gathered(self.by_clip(streams.sound))  # (B, T, D)
-        box, exists, own = (self.by_clip(each).unsqueeze(1)
-                            for each in (streams.box, streams.exists, own))  # fmt: skip
-        seen = own  # (b, 1, T, D)
+        seen = self.by_clip(own).unsqueeze(1)  # (b, 1, T, D)
         if self.settings.query == "pair":
-            seen = seen_by(sounds, box, exists)  # (b, B, T, D)
+            box, exists = self.by_clip(streams.box), self.by_clip(streams.exists)
+            seen = seen_by_each(sounds, box, exists)  # (b, B, T, D)
         cosines = F.cosine_similarity(seen, sounds, dim=-1)  # (b, B, T)
         rows = own_rows(len(sounds)).to(sounds.device)
         target = rows.unsqueeze(1).expand(-1, sounds.shape[1])
@@ -586,16 +585,45 @@ def pyramid(visual: Tensor, proposals: Tensor) -> Tensor:
         ``(N, K, 21 C)``: the whole, then the quarters, then the sixteenths; of an absent proposal
         without meaning, but finite.
     """
-    frames, kept = proposals.shape[:2]
     height, width = visual.shape[2:]
-    scale = proposals.new_tensor([width, height, width, height])
-    corners = proposals.nan_to_num(0.0).flatten(0, 1) * scale
-    frame = torch.arange(frames, device=proposals.device).repeat_interleave(kept)
-    rois = torch.cat([frame.unsqueeze(1).to(corners), corners], 1).to(visual)
-    finest = roi_align(visual, rois, LEVELS[-1], sampling_ratio=FINEST_SAMPLES, aligned=True)
-    levels = [F.adaptive_avg_pool2d(finest, side) for side in LEVELS[:-1]]
-    levels.append(finest)
-    return torch.cat([each.flatten(1) for each in levels], 1).view(frames, kept, -1)
+    x0, y0, x1, y1 = proposals.nan_to_num(0.0).to(visual).unbind(-1)
+    rows, columns = (sampled_parts(y0, y1, height), sampled_parts(x0, x1, width))
+    cells = torch.einsum("nkih,nkjw->nkijhw", rows, columns).flatten(4)  # (N, K, 4, 4, h w)
+    weights = torch.cat([_means_of_parts(cells, side) for side in LEVELS], 2)  # (N, K, 21, h w)
+    found = (weights.flatten(1, 2) @ visual.flatten(2).mT).unflatten(1, weights.shape[1:3])
+    levels = found.split([side**2 for side in LEVELS], 2)  # (N, K, parts, C) each
+    return torch.cat([each.mT.flatten(2) for each in levels], 2)
+
+
+def sampled_parts(low: Tensor, high: Tensor, cells: int) -> Tensor:
+    """Weights of cells in the parts of the finest level along one axis.
+
+    A part is the mean of ``FINEST_SAMPLES`` bilinear samples, as in ``torchvision.ops.roi_align``
+    with ``aligned=True``.
+
+    Args:
+        low: ``(N, K)`` ends of boxes in [0, 1].
+        high: ``(N, K)``.
+        cells: along the axis.
+
+    Returns:
+        ``(N, K, 4, cells)``, each part adding up to 1.
+
+    >>> sampled_parts(torch.zeros(1, 1), torch.ones(1, 1), 2)[0, 0, :, 0].tolist()
+    [1.0, 0.75, 0.25, 0.0]
+    """
+    count = LEVELS[-1] * FINEST_SAMPLES
+    share = (torch.arange(count, device=low.device) + 0.5) / count
+    place = torch.lerp(low.unsqueeze(-1), high.unsqueeze(-1), share.to(low)) * cells - 0.5
+    place = place.clamp(0, cells - 1).unsqueeze(-1)  # (N, K, 4 * samples, 1)
+    near = (1 - (place - torch.arange(cells, device=low.device)).abs()).clamp(min=0)
+    return near.unflatten(2, (-1, FINEST_SAMPLES)).mean(3)
+
+
+def _means_of_parts(cells: Tensor, side: int) -> Tensor:
+    """Weights ``(N, K, side^2, h w)`` of parts that hold several of ``(N, K, 4, 4, h w)``."""
+    each = LEVELS[-1] // side
+    return cells.unflatten(3, (-1, each)).unflatten(2, (-1, each)).mean((3, 5)).flatten(2, 3)
 
 
 def similarity(sound: Tensor, box: Tensor, exists: Tensor) -> Tensor:
@@ -628,11 +656,37 @@ def seen_by(sound: Tensor, box: Tensor, exists: Tensor) -> Tensor:
     Returns:
         ``(..., D)``; the plain mean of what exists where d is 0 throughout, 0 where nothing does.
     """
-    d = similarity(sound, box, exists)
+    alpha = normalised_likeness(similarity(sound, box, exists), exists)
+    return (alpha.unsqueeze(-2) @ box).squeeze(-2)
+
+
+def seen_by_each(sounds: Tensor, box: Tensor, exists: Tensor) -> Tensor:
+    """:func:`seen_by` of every frame under the sound of every clip, segment by segment.
+
+    Args:
+        sounds: ``(B, T, D)``.
+        box: ``(b, T, K, D)``.
+        exists: ``(b, T, K)`` bool, e.
+
+    Returns:
+        ``(b, B, T, D)``.
+    """
+    directions = F.normalize(box, dim=-1), F.normalize(sounds, dim=-1)
+    exists = exists.unsqueeze(1)
+    d = torch.einsum("btkd,gtd->bgtk", *directions).relu() * exists
+    return torch.einsum("bgtk,btkd->bgtd", normalised_likeness(d, exists), box)
+
+
+def normalised_likeness(d: Tensor, exists: Tensor) -> Tensor:
+    """Weights alpha of 3.4: d over its sum, or equal ones of what exists where all d are 0.
+
+    Args:
+        d: ``(..., K)``.
+        exists: ``(..., K)`` bool, e.
+    """
     total = d.sum(-1, keepdim=True)
     plain = exists / exists.sum(-1, keepdim=True).clamp(min=1)
-    alpha = torch.where(total > SMALLEST_SUM, d / total.clamp(min=SMALLEST_SUM), plain.to(d))
-    return (alpha.unsqueeze(-2) @ box).squeeze(-2)
+    return torch.where(total > SMALLEST_SUM, d / total.clamp(min=SMALLEST_SUM), plain.to(d))
 
 
 def ranked(proposals: Tensor, scores: Tensor, exists: Tensor) -> tuple[Tensor, Tensor]:

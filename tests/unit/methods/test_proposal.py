@@ -33,6 +33,7 @@ from methods.proposal import (
     pyramid,
     ranked,
     seen_by,
+    seen_by_each,
     similarity,
     two_sources,
 )
@@ -726,3 +727,19 @@ def test_streams_of_given_weights_are_trained_unless_they_are_to_stay(tmp_path: 
     assert (trained.streams.frozen_visual, trained.streams.frozen_audio) == (False, False)
     assert (frozen.streams.frozen_visual, frozen.streams.frozen_audio) == (True, False)
     assert (frozen.card.pretraining, frozen.card.boxes) == ("vision", 1)
+
+
+def test_each_frame_is_seen_by_each_sound_as_by_that_sound_alone():
+    generator = torch.Generator().manual_seed(0)
+    sounds = torch.randn(3, 2, 6, generator=generator).double()  # (B, T, D)
+    box = torch.randn(2, 2, 4, 6, generator=generator).double()  # (b, T, K, D)
+    exists = torch.rand(2, 2, 4, generator=generator) > 0.3
+    exists[1, 1] = False
+
+    found = seen_by_each(sounds, box, exists)
+
+    for frame in range(2):
+        for sound in range(3):
+            torch.testing.assert_close(
+                found[frame, sound], seen_by(sounds[sound], box[frame], exists[frame])
+            )
