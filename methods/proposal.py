@@ -590,8 +590,8 @@ def pyramid(visual: Tensor, proposals: Tensor) -> Tensor:
     rows, columns = (sampled_parts(y0, y1, height), sampled_parts(x0, x1, width))
     cells = torch.einsum("nkih,nkjw->nkijhw", rows, columns).flatten(4)  # (N, K, 4, 4, h w)
     weights = torch.cat([_means_of_parts(cells, side) for side in LEVELS], 2)  # (N, K, 21, h w)
-    found = (weights.flatten(1, 2) @ visual.flatten(2).mT).unflatten(1, weights.shape[1:3])
-    levels = found.split([side**2 for side in LEVELS], 2)  # (N, K, parts, C) each
+    found = (weights.flatten(1, 2) @ visual.flatten(2).mT).view(*weights.shape[:3], -1)
+    levels = torch.split(found, [side**2 for side in LEVELS], 2)  # (N, K, parts, C) each
     return torch.cat([each.mT.flatten(2) for each in levels], 2)
 
 
@@ -617,13 +617,14 @@ def sampled_parts(low: Tensor, high: Tensor, cells: int) -> Tensor:
     place = torch.lerp(low.unsqueeze(-1), high.unsqueeze(-1), share.to(low)) * cells - 0.5
     place = place.clamp(0, cells - 1).unsqueeze(-1)  # (N, K, 4 * samples, 1)
     near = (1 - (place - torch.arange(cells, device=low.device)).abs()).clamp(min=0)
-    return near.unflatten(2, (-1, FINEST_SAMPLES)).mean(3)
+    return near.view(*low.shape, LEVELS[-1], FINEST_SAMPLES, cells).mean(3)
 
 
 def _means_of_parts(cells: Tensor, side: int) -> Tensor:
     """Weights ``(N, K, side^2, h w)`` of parts that hold several of ``(N, K, 4, 4, h w)``."""
     each = LEVELS[-1] // side
-    return cells.unflatten(3, (-1, each)).unflatten(2, (-1, each)).mean((3, 5)).flatten(2, 3)
+    blocks = cells.view(*cells.shape[:2], side, each, side, each, -1)
+    return blocks.mean((3, 5)).flatten(2, 3)
 
 
 def similarity(sound: Tensor, box: Tensor, exists: Tensor) -> Tensor:
