@@ -59,6 +59,7 @@ class Card:
     floor: bool
     localises: bool = True
     boxes: int = 0
+    tells_on_screen: bool = False
 
 
 @dataclass(frozen=True)

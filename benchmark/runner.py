@@ -196,7 +196,8 @@ def _check_trainer(config: RunConfig, data: ClipData) -> None:
 
 
 def _check_measurable(config: RunConfig, method: Method, truth: Sequence[Truth]) -> None:
-    if method.inputs.labels == "none" and all(sample.has_only_segments for sample in truth):
+    measured = method.inputs.labels != "none" or method.card.tells_on_screen
+    if not measured and all(sample.has_only_segments for sample in truth):
         raise BenchError(
             f"--data {config.data_name} has no boxes, only classes of segments, and "
             f"{config.method_name} answers no classes, so nothing of it could be measured; choose "
@@ -319,6 +320,7 @@ def _predictions(
         source_heatmap=None if sources is None else sources.heatmap[answers.rows],
         source_count=None if sources is None else sources.counts[answers.rows],
         map_range=map_range,
+        on_screen=None if answers.on_screen is None else answers.on_screen > 0,
     )
 
 

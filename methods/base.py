@@ -50,6 +50,7 @@ class MethodCard:
     floor: bool = False
     localises: bool = True  # false: no map, and measured on the classes of segments alone
     boxes: int = 0  # how many of its best boxes are its answer beside the map
+    tells_on_screen: bool = False  # whether it has a rule of its own for sounds off screen
 
 
 class Stages(Protocol):

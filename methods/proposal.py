@@ -98,6 +98,7 @@ class Proposal(Method):
         paper="Xuan et al. 2022",
         pretraining="streams",
         map_range=(0.0, 1.0),
+        tells_on_screen=True,
     )
     recipe: ClassVar = {
         "*": {

@@ -22,6 +22,7 @@ class Answer(NamedTuple):
     segment_logits: NDArray[np.floating] | None = None  # (T, C), the last class is background
     source_heatmap: NDArray[np.floating] | None = None  # (S, h, w), one per source of the truth
     num_boxes: int = 1  # how many of the best boxes make the prediction
+    on_screen: bool | None = None  # whether the method says that the source is in the frame
 
 
 class Predictions(NamedTuple):
@@ -39,6 +40,8 @@ class Predictions(NamedTuple):
         map_range: lowest and highest value that a map can take; None where only the order counts.
         use_boxes: whether the best boxes are the prediction, in place of the map.
         num_boxes: how many of them; 2 where a method answers one box for each of two sources.
+        on_screen: ``(N,)`` whether a method says that the source is in the frame, by a rule of its
+            own; such an answer counts where neither a place nor a class is known.
     """
 
     ids: Sequence[str]
@@ -51,6 +54,7 @@ class Predictions(NamedTuple):
     map_range: MapRange | None = None
     use_boxes: bool = False
     num_boxes: int = 1
+    on_screen: NDArray[np.bool_] | None = None
 
     @property
     def has_maps(self) -> bool:
@@ -69,6 +73,7 @@ class Predictions(NamedTuple):
             if self.source_heatmap is None
             else self.source_heatmap[row, :count],
             num_boxes=self.num_boxes,
+            on_screen=None if self.on_screen is None else bool(self.on_screen[row]),
         )
 
 
@@ -152,7 +157,7 @@ def check_answer(answer: Answer, truth: Truth) -> None:
 def _check_measurable(answer: Answer, truth: Truth) -> None:
     """Whether the answer has a part of the kind that the truth knows."""
     if truth.has_only_segments:
-        if answer.segment_logits is None:
+        if answer.segment_logits is None and answer.on_screen is None:
             raise BenchError(
                 f"{truth.id!r} has no box, only classes of its segments, and the predictions hold "
                 "no classes; write segment_logits (N, T, C), or choose data with boxes"

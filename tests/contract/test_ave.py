@@ -141,3 +141,23 @@ def test_a_method_that_keeps_its_classes_to_itself_is_refused_after_the_test(
     assert (done.code, done.out) == (2, "")
     assert "has no box, only classes of its segments, and the predictions hold no" in done.err
     assert list(tmp_path.glob("*/record.json")) == []
+
+
+def test_a_method_that_tells_what_is_off_screen_is_measured_by_that(
+    run: Callable[..., Any], root: Path, tmp_path: Path
+) -> None:
+    done = run("proposal", "--preset", "small", "method.image_size=32", "data.proposals=grid")
+
+    assert done.code == 0, done.err
+    (folder,) = tmp_path.glob("*-proposal-ave-*")
+    record = json.loads((folder / "record.json").read_text())
+    with (folder / "scores.csv").open() as file:
+        told = {row["id"]: row["onscreen_own_rule"] for row in csv.DictReader(file)}
+    middles = {each.id: int(each.segments[5]) for each in ground_truth("ave", root=root).truth}
+    shown = [each for each, label in middles.items() if label != CLASSES - 1]
+    assert [each for each, share in told.items() if share] == shown
+    assert {told[each] for each in shown} <= {"0", "0.5", "1"}
+    assert record["metrics"] == {
+        "onscreen_own_rule": np.mean([float(told[each]) for each in shown])
+    }
+    assert (record["n"], record["n_expected"]) == (4, 4)

@@ -237,3 +237,11 @@ def test_maps_of_sources_that_the_truth_does_not_know_are_refused():
 
     with pytest.raises(BenchError, match="'clip'"):
         score(predictions, [TRUTH], "lvs")
+
+
+def test_what_is_said_of_the_screen_counts_where_neither_place_nor_class_is_answered():
+    seconds = Truth("clip", (), segments=np.array([0, 1]))
+
+    check_answer(Answer(heatmap=MAPS[0], on_screen=False, confidence=0.0), seconds)
+    with pytest.raises(BenchError, match="the predictions hold no classes"):
+        check_answer(Answer(heatmap=MAPS[0], confidence=0.0), seconds)
