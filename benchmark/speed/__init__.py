@@ -13,6 +13,8 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "data": "files to batches: images, sounds, spectrograms, items, videos",
         "shards": "files to shards, and clips out of shards, at 240 and at 2,000,000 clips",
         "training": "clips through a training step, from frames and from kept features",
+        "step": "one training step of each method, its front-ends and its backbones",
+        "stall": "a step and the loader of two processes that feeds it",
         "proposals": "pictures to object boxes, by one thread and by two",
         "selection": "proposals that a location map selects, 128 frames x 600 boxes",
     }

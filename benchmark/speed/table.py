@@ -57,7 +57,7 @@ def amount_cell(amount: float | None, unit: str) -> str:
         return NONE
     kind, _, item = unit.partition("/")
     if kind != "s":
-        return f"{amount:,.0f} {unit}"
+        return f"{amount:,.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}"
     size, name = next((scale for scale in SCALES if amount >= scale[0]), SCALES[-1])
     return f"{amount / size:.3g} {name}/{item}"
 
