@@ -199,13 +199,33 @@ class HardPos(Method):
         else:
             positives = np.concatenate([self.by_sound[own], self.by_image[own]], 1)
         positives = np.concatenate([own[:, None], positives], 1)
-        others_numpy = others.cpu().numpy()
-        is_positive = np.stack([np.isin(others_numpy, row) for row in positives])
-        return torch.from_numpy(~is_positive).to(rows.device)
+        return ~occurring(others, torch.from_numpy(positives).to(rows.device))
 
     def localize(self, clip: Clip) -> Localization:
         """The cosine map of a clip's sound on its frame; confidence is its maximum."""
         return cosine_localization(self.streams, clip)
+
+
+def occurring(values: Tensor, rows: Tensor) -> Tensor:
+    """Which values occur in each row, ``(b, B)`` bool.
+
+    Places in the sorted values are sought for the rows, which are much longer: ``isin`` would sort
+    each of them, 2K + 1 numbers for every clip of every step.
+
+    Args:
+        values: ``(B,)`` int64.
+        rows: ``(b, P)`` int64.
+
+    >>> occurring(torch.tensor([7, 3, 7]), torch.tensor([[1, 7], [3, 9]])).tolist()
+    [[True, False, True], [False, True, False]]
+    """
+    in_order = values.sort().values
+    size = len(values)
+    places = torch.searchsorted(in_order, rows).clamp(max=size - 1)
+    places = places.where(in_order[places] == rows, size)  # what is no value has a column beyond
+    found = torch.zeros(len(rows), size + 1, dtype=torch.bool, device=rows.device)
+    found.scatter_(1, places, True)
+    return found[:, torch.searchsorted(in_order, values)]  # the first of equal ones
 
 
 def neighbours_for(num_train: int) -> int:

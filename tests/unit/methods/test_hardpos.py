@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs
 from methods.base import Method, OptimConfig, Overrides
-from methods.hardpos import HardPos, HardPosConfig, embeddings, neighbours_for
+from methods.hardpos import HardPos, HardPosConfig, embeddings, neighbours_for, occurring
 from methods.lvs_vanilla import ContrastiveConfig, LvsVanilla, vanilla_rows
 from metrics.errors import BenchError
 
@@ -152,6 +152,17 @@ def test_negatives_are_neither_the_clip_nor_any_neighbour():
     for i, found in zip(rows, is_negative.tolist(), strict=True):
         positives = {i} | set(BY_SOUND[i].tolist()) | set(BY_IMAGE[i].tolist())
         assert [other not in positives for other in others] == found
+
+
+@pytest.mark.parametrize(("values", "neighbours"), [(1, 1), (7, 3), (40, 300)])
+def test_what_occurs_in_long_rows_is_what_isin_finds(values: int, neighbours: int):
+    rng = np.random.default_rng(values)
+    given = rng.integers(60, size=values)  # some of them more than once
+    rows = rng.integers(90, size=(5, neighbours))
+
+    found = occurring(torch.from_numpy(given), torch.from_numpy(rows))
+
+    assert found.tolist() == [np.isin(given, row).tolist() for row in rows]
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
