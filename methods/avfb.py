@@ -607,6 +607,8 @@ def similarity(
 def gram(segments: Tensor) -> Tensor:
     """Inner products of all pairs of segments, their Frobenius norm taken to 1 (Eq. 13-14).
 
+    Not in half precision, which would round the differences that the loss is of.
+
     Args:
         segments: ``(B, T, D)``.
 
@@ -616,9 +618,11 @@ def gram(segments: Tensor) -> Tensor:
     >>> gram(torch.tensor([[[2.0], [2.0]]])).tolist()
     [[[0.5, 0.5], [0.5, 0.5]]]
     """
-    products = segments @ segments.mT
-    norm = torch.linalg.matrix_norm(products, keepdim=True)
-    normalised: Tensor = products / norm.clamp(min=SMALLEST_NORM)
+    exact = segments.to(torch.promote_types(segments.dtype, torch.float32))
+    with torch.autocast(segments.device.type, enabled=False):
+        products = exact @ exact.mT
+        norm = torch.linalg.matrix_norm(products, keepdim=True)
+        normalised: Tensor = products / norm.clamp(min=SMALLEST_NORM)
     return normalised
 
 

@@ -96,7 +96,7 @@ def vanilla_rows(sound: Tensor, visual: Tensor, config: ContrastiveConfig) -> Te
     """
     alpha = response_maps(sound, gathered(visual))  # (b, B, h, w)
     own = own_rows(alpha.shape[1]).to(alpha.device)
-    base = alpha[torch.arange(len(own)), own]  # (b, h, w)
+    base = alpha[torch.arange(len(own), device=own.device), own]  # (b, h, w)
     positive = masked_mean(base, soft_mask(base))
     negative = pooled_negatives(alpha, config.negative_pool)
     is_negative = ~F.one_hot(own, alpha.shape[1]).bool()

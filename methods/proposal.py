@@ -201,15 +201,19 @@ class Proposal(Method):
 
     @torch.no_grad()
     def selected(self, location_map: Tensor, proposals: Tensor) -> Tensor:
-        """The K proposals ``(N, K, 4)`` of the highest confidence, best first."""
+        """The K proposals ``(N, K, 4)`` of the highest confidence, best first.
+
+        Not in half precision, in which many of them would be equal.
+        """
         config = self.settings
-        confidence = proposal_confidence(
-            location_map.float(),
-            proposals,
-            config.image_size,
-            grm=config.grm,
-            proposal_score=config.proposal_score,
-        )
+        with torch.autocast(location_map.device.type, enabled=False):
+            confidence = proposal_confidence(
+                location_map.float(),
+                proposals,
+                config.image_size,
+                grm=config.grm,
+                proposal_score=config.proposal_score,
+            )
         return best_proposals(confidence, proposals, config.kept_proposals)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -587,11 +591,12 @@ def pyramid(visual: Tensor, proposals: Tensor) -> Tensor:
         without meaning, but finite.
     """
     height, width = visual.shape[2:]
-    x0, y0, x1, y1 = proposals.nan_to_num(0.0).to(visual).unbind(-1)
+    exact = torch.promote_types(visual.dtype, proposals.dtype)  # places are none of half precision
+    x0, y0, x1, y1 = proposals.nan_to_num(0.0).to(exact).unbind(-1)
     rows, columns = (sampled_parts(y0, y1, height), sampled_parts(x0, x1, width))
     cells = torch.einsum("nkih,nkjw->nkijhw", rows, columns).flatten(4)  # (N, K, 4, 4, h w)
     weights = torch.cat([_means_of_parts(cells, side) for side in LEVELS], 2)  # (N, K, 21, h w)
-    found = (weights.flatten(1, 2) @ visual.flatten(2).mT).view(*weights.shape[:3], -1)
+    found = (weights.to(visual).flatten(1, 2) @ visual.flatten(2).mT).view(*weights.shape[:3], -1)
     levels = torch.split(found, [side**2 for side in LEVELS], 2)  # (N, K, parts, C) each
     return torch.cat([each.mT.flatten(2) for each in levels], 2)
 

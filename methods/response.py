@@ -19,6 +19,8 @@ SMALLEST_AREA = 1e-8  # not given in the paper; all cosines far below EPSILON wo
 def response_maps(sound: Tensor, visual: Tensor) -> Tensor:
     """Cosine map of every sound on every image (Senocak et al. 2022, Eq. 2).
 
+    Not in half precision: a step of 2^-8 in a cosine is 0.06 over a temperature of 0.07.
+
     Args:
         sound: ``(M, D)``.
         visual: ``(N, D, h, w)``.
@@ -29,13 +31,11 @@ def response_maps(sound: Tensor, visual: Tensor) -> Tensor:
     >>> response_maps(torch.tensor([[1.0, 0.0]]), torch.tensor([[[[3.0]], [[4.0]]]])).item()
     0.6000000238418579
     """
-    sound = F.normalize(sound, dim=1)
-    visual = F.normalize(visual, dim=1)
-    return torch.einsum("md,ndhw->mnhw", sound, visual)
+    return _einsum("md,ndhw->mnhw", sound, visual)
 
 
 def paired_maps(sound: Tensor, visual: Tensor) -> Tensor:
-    """Cosine map of sound i on image i.
+    """Cosine map of sound i on image i; not in half precision.
 
     Args:
         sound: ``(B, D)``.
@@ -44,9 +44,16 @@ def paired_maps(sound: Tensor, visual: Tensor) -> Tensor:
     Returns:
         ``(B, h, w)`` in [-1, 1].
     """
-    sound = F.normalize(sound, dim=1)
-    visual = F.normalize(visual, dim=1)
-    return torch.einsum("bd,bdhw->bhw", sound, visual)
+    return _einsum("bd,bdhw->bhw", sound, visual)
+
+
+def _einsum(rule: str, sound: Tensor, visual: Tensor) -> Tensor:
+    """Sum over the channels of both when normalised, whatever autocast asks for."""
+    kind = torch.promote_types(torch.promote_types(sound.dtype, visual.dtype), torch.float32)
+    with torch.autocast(sound.device.type, enabled=False):
+        sound = F.normalize(sound.to(kind), dim=1)
+        visual = F.normalize(visual.to(kind), dim=1)
+        return torch.einsum(rule, sound, visual)
 
 
 def cosine_localization(

@@ -18,6 +18,7 @@ from methods.attention import (
     AttentionConfig,
     attention_map,
     box_map_loss,
+    distance,
     distance_ratio_loss,
 )
 from methods.attention_relu import AttentionRelu
@@ -198,6 +199,12 @@ def test_the_attention_may_answer_in_place_of_the_response():
     expected = equations.alpha(visual[1], heard[1], temperature=0.1)
     assert answer.heatmap[1].detach().numpy() == pytest.approx(expected, abs=1e-12)
     assert method.card.map_range == (0.0, 1.0)
+
+
+def test_distances_of_vectors_in_half_precision_are_those_of_the_same_numbers():
+    first, second = torch.randn(2, 5, 1000, generator=torch.Generator().manual_seed(0)).bfloat16()
+
+    assert torch.equal(distance(first, second), distance(first.float(), second.float()))
 
 
 def test_the_distance_of_frame_and_sound_may_be_the_confidence():

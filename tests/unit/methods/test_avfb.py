@@ -109,6 +109,16 @@ def test_similarities_lie_between_0_and_1():
     assert own.tolist() == pytest.approx([1, 1, 1], abs=1e-12)
 
 
+def test_gram_matrices_are_not_of_half_precision_where_autocast_asks_for_it():
+    segments = torch.randn(3, 10, 8, generator=torch.Generator().manual_seed(0))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gram(segments)
+
+    assert torch.equal(found, gram(segments))
+    assert gram(segments.bfloat16()).dtype == torch.float32
+
+
 def test_the_gram_matrix_of_one_segment_is_1_and_has_no_gradient():
     segment = drawn(2, 1, SIZE).requires_grad_()
 

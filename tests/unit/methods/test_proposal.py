@@ -387,6 +387,27 @@ def test_the_pyramid_is_that_of_roi_align_at_each_level():
     torch.testing.assert_close(found.flatten(0, 1), torch.cat(levels, 1))
 
 
+def test_the_pyramid_of_half_precision_reads_the_places_of_boxes_in_full():
+    draws = torch.Generator().manual_seed(0)
+    visual = torch.rand(300, 1, 28, 28, generator=draws).bfloat16()
+    boxes = some_boxes(300, 1)
+
+    found, exact = pyramid(visual, boxes).float(), pyramid(visual.float(), boxes)
+
+    torch.testing.assert_close(found, exact, rtol=0, atol=2**-7)  # what rounding of both leaves
+
+
+def test_autocast_selects_the_same_proposals():
+    location_map = torch.rand(6, CELLS, CELLS, generator=torch.Generator().manual_seed(0))
+    proposals = some_boxes(6, 50)
+    method = method_of()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        selected = method.selected(location_map, proposals)
+
+    assert torch.equal(selected, method.selected(location_map, proposals))
+
+
 def test_the_space_norm_is_a_softmax_of_cosines_over_cells():
     generator = torch.Generator().manual_seed(0)
     seen, heard = (

@@ -18,6 +18,20 @@ from methods.response import (
 Features = Callable[..., tuple[Tensor, Tensor]]
 
 
+@pytest.mark.parametrize("maps", [response_maps, paired_maps])
+def test_maps_are_not_of_half_precision_where_autocast_asks_for_it(
+    maps: Callable[[Tensor, Tensor], Tensor],
+):
+    draws = torch.Generator().manual_seed(0)
+    sound, visual = (torch.randn(*shape, generator=draws) for shape in ((4, 16), (4, 16, 3, 2)))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = maps(sound, visual)
+
+    assert torch.equal(found, maps(sound, visual))
+    assert maps(sound.bfloat16(), visual.bfloat16()).dtype == torch.float32
+
+
 def test_response_maps_are_the_cosines_of_equation_2(features: Features, loops: SimpleNamespace):
     sound, visual = features(4)
 
