@@ -34,7 +34,7 @@ class Sizes(NamedTuple):
     batch: int | None = None  # None: that of the recipe
 
 
-ON_GPU, ON_CPU, QUICK = Sizes(256, 96), Sizes(256, 24), Sizes(16, 12, batch=4)
+ON_GPU, ON_CPU, QUICK = Sizes(128, 96), Sizes(128, 24), Sizes(16, 12, batch=4)
 
 
 class Rates(NamedTuple):
