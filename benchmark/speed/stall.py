@@ -5,6 +5,7 @@ loader reads, collates and moves them and resamples nothing; what decoding real 
 the stage ``data``.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from datamodules.clip import Batch
 from datamodules.sampling import GlobalBatchSampler, Keys
 from methods.base import Method
 
+log = logging.getLogger(__name__)
 PROCESSES = 2
 FEW = 8  # batches that a loader has ready before any is asked for, twice over
 WORST_STALL = 0.05
@@ -86,6 +88,7 @@ def measured(method: Method, sizes: Sizes, folder: Path) -> Rates:
     loader = endless_loader(method, sizes, folder / "clips")
     size = loader.sampler.batch_size  # type: ignore[attr-defined]
     alone = rate(loader, sizes.batches, size)
+    log.info("loader alone: %.4g clip/s", alone)
     first: Batch = method.transfer_batch_to_device(next(iter(loader)), method.device, 0)
     steps = Steps(method, first, WAYS[TODAY])
 
@@ -102,7 +105,10 @@ def measured(method: Method, sizes: Sizes, folder: Path) -> Rates:
 
     rate(same(), FEW, size, skipped=0)  # warms up
     step = rate(same(), sizes.batches, size)
-    return Rates(alone, step, rate(stepped(loader), sizes.batches, size))
+    log.info("step alone: %.4g clip/s", step)
+    both = rate(stepped(loader), sizes.batches, size)
+    log.info("both together: %.4g clip/s", both)
+    return Rates(alone, step, both)
 
 
 def rate(given: Iterable[object], batches: int, size: int, skipped: int = FEW) -> float:
