@@ -380,17 +380,16 @@ def _field_lines(
 
 
 def _box_lines(rows: Sequence[Row], boxed: Sequence[Record]) -> Iterable[Sequence[str]]:
-    """Answers of boxes, then what chooses among the same proposals without or with the truth."""
-    for row in rows:
-        boards = _boards(row.records, BOXES)
-        if boards:
-            yield (
-                _marked(row),
-                str(row.first.card.boxes),
-                *(_seeds_cell(boards, key) for key in FIELD_KEYS),
-                *(_difference_cell(row.records, f"{BOXES}_{kind}", KEYS[0])
-                  for kind in ("best_floor", "swap", "map")),
-            )  # fmt: skip
+    """Answers of boxes, the best first, then what chooses without the sound or by the truth."""
+    found = [(row, boards) for row in rows if (boards := _boards(row.records, BOXES))]
+    for row, boards in sorted(found, key=lambda pair: _mean_ciou(pair[1]), reverse=True):
+        yield (
+            _marked(row),
+            str(row.first.card.boxes),
+            *(_seeds_cell(boards, key) for key in FIELD_KEYS),
+            *(_difference_cell(row.records, f"{BOXES}_{kind}", KEYS[0])
+              for kind in ("best_floor", "swap", "map")),
+        )  # fmt: skip
     for count in sorted({record.card.boxes for record in boxed}):
         board = _fullest([r for r in boxed if r.card.boxes == count]).protocols[BOXES]
         beside = [NONE] * 3
@@ -399,6 +398,10 @@ def _box_lines(rows: Sequence[Row], boxed: Sequence[Record]) -> Iterable[Sequenc
             yield f"*floor* {floor}", str(count), *cells, *beside
         ends = (_percent(board.ceiling.get(key)) for key in FIELD_KEYS)
         yield "*best proposal*", str(count), *ends, *beside
+
+
+def _mean_ciou(boards: Sequence[ProtocolFigures]) -> float:
+    return fmean(board.metrics.get(KEYS[0], 0.0) for board in boards)
 
 
 def _boards(records: Sequence[Record], name: str) -> list[ProtocolFigures]:

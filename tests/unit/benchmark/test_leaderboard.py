@@ -353,11 +353,16 @@ def test_boxes_stand_in_a_table_of_their_own_with_their_floors(record: Record) -
         comparisons={**record.comparisons, "boxes_best_floor": above},
     )
 
-    page = leaderboard([record, boxed])
+    better = replace(board, metrics={"ciou@0.5": 0.8, "auc": 0.6})
+    mean = variant(boxed, "method.proposal_score=mean")
+    mean = replace(mean, metrics=mean.metrics | {"ciou@0.5": 0.1}, protocols={"boxes": better})
+
+    page = leaderboard([record, boxed, mean])
     table = page[page.index("Boxes that methods answer") :].splitlines()
 
     ours = "70.0 [65.0, 75.0] | 60.0 | **+56.0** [50.0, 60.0] random_box | - | - |"
-    assert table[5:8] == [
+    assert table[5].startswith("| **proposal (method.proposal_score=mean)** | 1 | 80.0")
+    assert table[6:9] == [
         f"| **proposal** | 1 | {ours}",
         "| *floor* random_box | 1 | 14.0 [10.0, 20.0] | 20.0 | - | - | - |",
         "| *best proposal* | 1 | 97.0 | 80.0 | - | - | - |",
