@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark.drawing import INK, PALE_INK
 from benchmark.experiment import SYNTHETIC, StoredRun
-from benchmark.paper_table import OWN_PROTOCOL, FilledRow, PaperTable
+from benchmark.paper_table import OWN_PROTOCOL, FilledRow, PaperTable, figures_under
 from benchmark.records import (
     Record,
     ScoreTable,
@@ -246,7 +246,9 @@ def _draw_curve(
     """Means over seeds, joined, and each seed as a dot."""
     axes.plot([x for x, _ in own], [row.own[key].mean for _, row in own], marker="o", linewidth=2,
               **style)  # type: ignore[arg-type]  # fmt: skip
-    dots = [(x, 100 * run.record.metrics[key]) for x, row in own for run in row.runs]
+    found = [(x, figures_under(run.record, OWN_PROTOCOL).metrics) for x, row in own
+             for run in row.runs]  # fmt: skip
+    dots = [(x, 100 * metrics[key]) for x, metrics in found if key in metrics]
     axes.plot(*zip(*dots, strict=True), linestyle="none", marker="o", markersize=3, alpha=0.5,
               color=str(style["color"]))  # fmt: skip
 

@@ -16,7 +16,7 @@ from benchmark.config import compose
 from benchmark.experiment import Experiment, OnSynthetic, Row
 from benchmark.figures import draw_figure, figure_of, success_curve
 from benchmark.paper_table import PaperTable, paper_table
-from benchmark.records import Figures, Record, read_record, write_record
+from benchmark.records import Figures, ProtocolFigures, Record, read_record, write_record
 from benchmark.settings import PATHS, nested
 from datamodules.synthetic_generator import CLASSES
 from metrics.errors import BenchError
@@ -191,6 +191,17 @@ def test_a_curve_runs_over_the_x_of_the_rows(results: Path, accept: Accept) -> N
     assert lines["lvs_vanilla"].tolist() == [[1], [50]]
     assert lines["Level"][1].tolist() == pytest.approx([70, 70])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("K", "ciou@0.5 (%)")
+
+
+def test_a_curve_may_be_of_boxes(results: Path, accept: Accept) -> None:
+    record = accept(BASE, 0, {"boxes_hit@0.5": [1]})
+    boxes = ProtocolFigures({"ciou@0.5": 0.8}, {}, {}, {})
+    changed = replace(record, protocols={**record.protocols, "boxes": boxes})
+    write_record(results, changed).rename(results / f"{record.id}.json")
+
+    (axes,) = figure_of(table(results, "curve", BASE, metrics=("boxes_ciou@0.5",))).axes
+
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[80], [80]]
 
 
 def test_the_x_of_a_row_on_synthetic_takes_the_place_of_its_own(
