@@ -14,7 +14,14 @@ from torch.nn import functional as F
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
-from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
+from methods.base import (
+    Method,
+    MethodCard,
+    MethodConfig,
+    OptimConfig,
+    Stages,
+    require_known,
+)
 from methods.frontends import SoundNetWaveform
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.negatives import of_others_at_this_step, require_other_clips
@@ -94,10 +101,7 @@ class Attention(Method):
 
     def __init__(self, config: AttentionConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        for name, known in CHOICES.items():
-            chosen = getattr(config, name)
-            if chosen not in known:
-                raise BenchError(f"method.{name}={chosen!r} is unknown; use {' or '.join(known)}")
+        require_known(config, CHOICES)
         self.settings = config
         self.card = card_of(self.card, config)
         self.streams, (seen, heard), self.stride = streams_of(config)

@@ -18,7 +18,14 @@ from torch.nn import functional as F
 from datamodules.base import ClipData
 from datamodules.clip import Annotation, Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
-from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
+from methods.base import (
+    Method,
+    MethodCard,
+    MethodConfig,
+    OptimConfig,
+    Stages,
+    require_known,
+)
 from methods.frontends import LogMel, VggishLogMel
 from methods.global_norm import sum_over_ranks, world_size
 from methods.negatives import of_others_at_this_step, require_other_clips
@@ -27,7 +34,7 @@ from methods.two_stream import require_small_sound, small_audio, small_visual
 from methods.vgg import vgg19_pool5
 from methods.vggish import EMBEDDING, VGGish
 from methods.warmup import warm
-from metrics.errors import BenchError, did_you_mean
+from metrics.errors import BenchError
 
 VGG_CHANNELS = 512
 SMALLEST_NORM = 1e-8  # not given in the paper; of a Gram matrix, which zero features make zero
@@ -287,13 +294,7 @@ class Avfb(Method):
 
 def _check(config: AvfbConfig) -> None:
     """Nothing, or a ``BenchError`` for settings that are unknown or do not go together."""
-    for name, known in KNOWN.items():
-        value = getattr(config, name)
-        if value not in known:
-            raise BenchError(
-                f"method.{name}={value!r} is unknown;{did_you_mean(value, known)} use one of "
-                f"{', '.join(known)}"
-            )
+    require_known(config, KNOWN)
     if config.supervision == "unsupervised":
         if config.num_segments < 2:
             raise BenchError(

@@ -1,7 +1,7 @@
 """The contract of a method, and nothing that two methods could disagree on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -14,10 +14,11 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
 from datamodules.sampling import Draw
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 M = TypeVar("M", bound="Method")
 Overrides = Mapping[str, object]
+FEW_CHOICES = 3  # that a message joins by "or"
 """Dotted configuration keys and their values."""
 
 
@@ -28,6 +29,18 @@ class MethodConfig:
     image_size: int = 224
     sample_rate_hz: int = 16000
     segment_seconds: float = 3.0
+
+
+def require_known(config: MethodConfig, choices: Mapping[str, Sequence[str]]) -> None:
+    """Raises BenchError where a setting ``method.*`` is none of its choices."""
+    for name, known in choices.items():
+        value = getattr(config, name)
+        if value not in known:
+            few = len(known) <= FEW_CHOICES
+            words = " or ".join(known) if few else f"one of {', '.join(known)}"
+            raise BenchError(
+                f"method.{name}={value!r} is unknown;{did_you_mean(value, known)} use {words}"
+            )
 
 
 @dataclass

@@ -20,7 +20,14 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
 from methods.attention import distance, distance_ratio_loss, ratio_of_distances
-from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
+from methods.base import (
+    Method,
+    MethodCard,
+    MethodConfig,
+    OptimConfig,
+    Stages,
+    require_known,
+)
 from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.negatives import derangement, of_other_clips, require_other_clips
@@ -28,7 +35,7 @@ from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
 from methods.vgg import vgg16_map
 from methods.vggish import EMBEDDING, VGGish
 from methods.warmup import warm
-from metrics.errors import BenchError, did_you_mean
+from metrics.errors import BenchError
 
 VGG_CHANNELS, VGG_STRIDE = 512, 8
 LEVELS = (1, 2, 4)  # cells per side of the pyramid; not given in the paper, those of He et al. 2014
@@ -756,13 +763,7 @@ def covered_map(proposals: Tensor, scores: Tensor, cells: int) -> Tensor:
 
 def check_settings(config: ProposalConfig) -> None:
     """Nothing, or a ``BenchError`` for settings that are unknown or mean nothing."""
-    for name, known in KNOWN.items():
-        value = getattr(config, name)
-        if value not in known:
-            raise BenchError(
-                f"method.{name}={value!r} is unknown;{did_you_mean(value, known)} use "
-                f"{' or '.join(known)}"
-            )
+    require_known(config, KNOWN)
     if config.sources not in (1, 2):
         raise BenchError(f"method.sources={config.sources} must be 1 or 2")
     for name in ("max_proposals", "kept_proposals", "num_segments", "onscreen_clips"):
