@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.evaluator import Answers
-from benchmark.records import BOXES, Figures, Interval, ProtocolFigures
+from benchmark.records import BOXES, Interval, ProtocolFigures, figures_of, with_swapped
 from metrics.bootstrap import bootstrap_ci
 from metrics.box_bounds import BOX_FLOORS, best_box_scores, box_floor_scores
 from metrics.predictions import Predictions
@@ -79,15 +79,13 @@ def box_scores(
 
 def box_figures(found: BoxScores, keys: Sequence[str]) -> ProtocolFigures:
     """The board of a record, with the given metrics of swapped sounds beside the own ones."""
-    shared = [key for key in keys if key in found.swapped.metrics]
+    figures = with_swapped(found.own, found.swapped, keys)
     return ProtocolFigures(
-        metrics={**found.own.metrics,
-                 **{f"swap_{key}": found.swapped.metrics[key] for key in shared}},
-        ci95={**found.own.ci95, **{f"swap_{key}": found.swapped.ci95[key] for key in shared}},
-        floors={name: Figures(dict(one.metrics), dict(one.ci95), dict(one.spread))
-                for name, one in found.floors.items()},
+        metrics=figures.metrics,
+        ci95=figures.ci95,
+        floors={name: figures_of(one) for name, one in found.floors.items()},
         ceiling={} if found.best is None else dict(found.best.metrics),
-    )  # fmt: skip
+    )
 
 
 def box_columns(found: BoxScores, ids: Sequence[str]) -> dict[str, NDArray[np.float64]]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from datamodules.id_lists import ListIdentity
 from metrics.errors import BenchError
+from metrics.scoring import Scores
 
 SCHEMA = 1
 BOXES = "boxes"  # the board of answers of boxes, beside the protocols of maps
@@ -116,6 +117,21 @@ class Figures:
     metrics: dict[str, float]
     ci95: dict[str, Interval] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)  # over the draws of the floor `random`
+
+
+def figures_of(scores: Scores) -> Figures:
+    """Scores as a record holds them."""
+    return Figures(dict(scores.metrics), dict(scores.ci95), dict(scores.spread))
+
+
+def with_swapped(own: Scores, swapped: Scores | None, keys: Sequence[str]) -> Figures:
+    """Figures with those of the given keys under swapped sounds beside them, as ``swap_<key>``."""
+    found = figures_of(own)
+    for key in keys:
+        if swapped is not None and key in swapped.metrics:
+            found.metrics[f"swap_{key}"] = swapped.metrics[key]
+            found.ci95[f"swap_{key}"] = swapped.ci95[key]
+    return found
 
 
 @dataclass(frozen=True)

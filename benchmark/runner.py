@@ -41,7 +41,6 @@ from benchmark.records import (
     Card,
     Difference,
     Distribution,
-    Figures,
     Leakage,
     ProtocolFigures,
     Record,
@@ -49,9 +48,11 @@ from benchmark.records import (
     SplitIdentity,
     TrainingGaps,
     environment,
+    figures_of,
     git_state,
     read_record,
     run_folder_name,
+    with_swapped,
     write_atomically,
     write_record,
     write_scores,
@@ -339,12 +340,8 @@ def _record(
     scores = tested.scores[PROTOCOL]
     floors = cached_floors(truth, PROTOCOL)
     reasons = _reasons(config, data, scores, dry_run=dry_run)
-    metrics, ci95 = dict(scores.metrics), dict(scores.ci95)
-    if tested.swapped is not None:
-        for key in SWAPPED:
-            if key in tested.swapped.metrics:
-                metrics[f"swap_{key}"] = tested.swapped.metrics[key]
-                ci95[f"swap_{key}"] = tested.swapped.ci95[key]
+    figures = with_swapped(scores, tested.swapped, SWAPPED)
+    metrics, ci95 = figures.metrics, figures.ci95
     if tested.onscreen:
         metrics[ONSCREEN], ci95[ONSCREEN] = mean_with_interval(tested.onscreen.values())
     top = cached_ceiling(truth, PROTOCOL)
@@ -384,7 +381,7 @@ def _record(
         data_notes=report.notes,
         metrics=metrics,
         ci95=ci95,
-        floors={name: _figures(floor) for name, floor in floors.items()},
+        floors={name: figures_of(floor) for name, floor in floors.items()},
         ceiling=top,
         skill={} if is_floor else _skill(metrics, floors, top),
         comparisons={}
@@ -395,7 +392,7 @@ def _record(
                 metrics=dict(found.metrics),
                 ci95=dict(found.ci95),
                 floors={
-                    floor: _figures(bound)
+                    floor: figures_of(bound)
                     for floor, bound in cached_floors(truth, name, without=too_costly).items()
                 },
                 ceiling=cached_ceiling(truth, name),
@@ -445,10 +442,6 @@ def _leakage(config: RunConfig, data: ClipData) -> Leakage:
         trained_on=len(ids),
         trained_on_videos=len(videos),
     )
-
-
-def _figures(scores: Scores) -> Figures:
-    return Figures(dict(scores.metrics), dict(scores.ci95), dict(scores.spread))
 
 
 def _skill(
