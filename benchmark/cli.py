@@ -745,10 +745,18 @@ def _proposals(options: argparse.Namespace) -> int:
     inputs = Inputs(num_segments=kind.segments_of(config.data), proposals=1)
     data = kind(config.data, inputs, seed=config.seed)
     made = make_proposals(data.pictures(), data.extractor, workers=options.workers)
+    report = data.report
+    missing = [*report.missing, *report.train_missing]
+    unreadable = {**report.unreadable, **report.train_unreadable}
     if options.json:
-        print(json.dumps({"data": options.data, **made.to_dict()}, sort_keys=True))
-    else:
-        print(made)
+        absent = {"missing": missing, "unreadable": unreadable}
+        print(json.dumps({"data": options.data, **made.to_dict(), **absent}, sort_keys=True))
+        return DONE
+    print(made)
+    if missing:
+        print(f"clips without files, which stay out: {len(missing)}, such as {missing[0]}")
+    for clip_id, reason in unreadable.items():
+        print(f"{clip_id} cannot be read and stays out: {reason}")
     return DONE
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from datamodules.proposal_store import ProposalStore
+from datamodules.sample_data import write_sample
 
 Bench = Callable[..., Any]
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "proposals.md").read_text(encoding="utf-8")
@@ -67,6 +68,20 @@ def test_people_get_a_sentence(bench: Bench) -> None:
     assert 0 == done.code
     expected = "8 pictures: 8 searched, 0 kept from before; 205 boxes and 1640 bytes a picture in "
     assert done.out.startswith(expected)
+
+
+def test_a_clip_that_cannot_be_searched_is_named(bench: Bench, tmp_path: Path) -> None:
+    root = write_sample("vggss", tmp_path / "vggss", clips=12).root
+    first, second, *_ = sorted((root / "frames").iterdir())
+    first.write_bytes(first.read_bytes()[:200])
+    second.unlink()
+    words = ("proposals", "vggss", "--root", str(root), "data.proposals=grid")
+
+    told, plain = bench(*words), json.loads(bench(*words, "--json").out)
+
+    assert f"{first.stem} cannot be read and stays out: " in told.out
+    assert f"clips without files, which stay out: 1, such as {second.stem}" in told.out
+    assert (list(plain["unreadable"]), plain["missing"]) == ([first.stem], [second.stem])
 
 
 def test_every_segment_of_a_clip_is_searched(bench: Bench) -> None:
