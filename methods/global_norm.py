@@ -16,6 +16,17 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Place of this process among them."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def wait_for_all() -> None:
+    """Returns when every process is here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 class _SumOverRanks(torch.autograd.Function):
     """All-reduce whose gradient is the sum of the gradients of all ranks."""
 
@@ -73,8 +84,7 @@ def gathered(rows: Tensor) -> Tensor:
 
 def own_rows(batch_size: int) -> Tensor:
     """Places of this process's rows in the gathered batch, ``(B / W,)`` int64."""
-    rank = dist.get_rank() if world_size() > 1 else 0
-    return torch.arange(rank, batch_size, world_size())
+    return torch.arange(rank(), batch_size, world_size())
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
