@@ -28,6 +28,7 @@ from benchmark.records import write_json
 from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
+from methods.global_norm import wait_for_all, world_size
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
@@ -85,24 +86,39 @@ class StageRunner:
         ).strategy.root_device
         return device
 
-    def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:
+    def cached(
+        self,
+        name: str,
+        key: Mapping[str, object],
+        build: Callable[[Path], None],
+        *,
+        is_whole: Callable[[Path], bool] = Path.is_dir,
+    ) -> Path:
         """The folder that ``build`` filled; re-used when key and former stages are unchanged.
 
-        The first rank builds, the others wait.
+        All processes of a group build together. Before there is a group the first builds, and the
+        others wait.
         """
         folder = self._stage_folder(name, {"key": dict(key), "after": self.stage_hashes[:]})
         with locked(folder, wait=True):
+            if is_first_rank():
+                _drop_damaged(folder, is_whole)
+            wait_for_all()
             if (folder / DONE).exists():
                 self._reuse(name, folder)
-            elif is_first_rank():
-                started = time.monotonic()
-                log.info("stage %s: building %s", name, folder)
-                build(folder)
-                self.seconds[name] = time.monotonic() - started
-                write_json(folder / DONE, {"seconds": self.seconds[name]})
-        while not (folder / DONE).exists():
+            elif is_first_rank() or world_size() > 1:
+                self._build(name, folder, build)
+        while not is_first_rank() and not ((folder / DONE).exists() and is_whole(folder)):
             time.sleep(0.2)
         return folder
+
+    def _build(self, name: str, folder: Path, build: Callable[[Path], None]) -> None:
+        started = time.monotonic()
+        log.info("stage %s: building %s", name, folder)
+        build(folder)
+        self.seconds[name] = time.monotonic() - started
+        if is_first_rank():
+            write_json(folder / DONE, {"seconds": self.seconds[name]})
 
     def _reuse(self, name: str, folder: Path) -> None:
         """Counts what a finished stage had taken, so that a record says what a run costs."""
@@ -213,6 +229,12 @@ def lists_of(data: ClipData) -> dict[str, str]:
     """Hashes of the lists that stages depend on: all but that of the test clips."""
     splits = data.report.splits.items()
     return {name: split.sha256 for name, split in splits if name != "test"}
+
+
+def _drop_damaged(folder: Path, is_whole: Callable[[Path], bool]) -> None:
+    if (folder / DONE).exists() and not is_whole(folder):
+        log.warning("%s is damaged and made again", folder)
+        (folder / DONE).unlink()
 
 
 class EpochLines(Callback):

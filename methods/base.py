@@ -78,8 +78,19 @@ class Stages(Protocol):
         it, whatever theirs are.
         """
 
-    def cached(self, name: str, key: Overrides, build: Callable[[Path], None]) -> Path:
-        """The folder that ``build`` filled; re-used when key and former stages are unchanged."""
+    def cached(
+        self,
+        name: str,
+        key: Overrides,
+        build: Callable[[Path], None],
+        *,
+        is_whole: Callable[[Path], bool] = Path.is_dir,
+    ) -> Path:
+        """The folder that ``build`` filled; re-used when key and former stages are unchanged.
+
+        Every process of a group calls ``build``, which shares the work out. It may find what it did
+        not finish before. A folder of which ``is_whole`` is false is built again.
+        """
 
     def note(self, name: str, value: float) -> None:
         """Writes a figure of the preparation into the record."""

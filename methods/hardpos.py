@@ -4,20 +4,33 @@ Three stages in one run: train `lvs_vanilla`, mine the training list with it, tr
 neighbours as further positives.
 """
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from datamodules.sampling import FURTHER_CLIPS, Rows
 from methods.base import Method, MethodCard, OptimConfig, Stages
-from methods.global_norm import gathered, own_rows, sum_over_ranks
+from methods.global_norm import (
+    gathered,
+    own_rows,
+    rank,
+    sum_over_ranks,
+    wait_for_all,
+    world_size,
+)
 from methods.lvs_vanilla import (
     RECIPE,
     SMALL,
@@ -27,8 +40,16 @@ from methods.lvs_vanilla import (
     require_known_pool,
     vanilla_rows,
 )
-from methods.mining import nearest, purity
+from methods.mining import purity
 from methods.negatives import require_other_clips
+from methods.neighbour_files import (
+    NeighbourFile,
+    has_shape,
+    is_mined,
+    mine,
+    reserve,
+    write_rows,
+)
 from methods.response import (
     contrastive_rows,
     cosine_localization,
@@ -41,6 +62,8 @@ from methods.response import (
 from methods.two_stream import TwoStream
 from metrics.errors import BenchError
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class HardPosConfig(ContrastiveConfig):
@@ -50,6 +73,21 @@ class HardPosConfig(ContrastiveConfig):
     positives: str = "mined"  # mined | random (the paper's control)
     mining_pool: str = "mean"  # mean (spatial mean, 2.2 as printed) | response (own soft mask)
     init_from_stage1: bool = False  # not given in the paper; false starts stage 3 afresh
+
+
+class EmbedsClips(Protocol):
+    """A method of two streams, such as `lvs_vanilla`."""
+
+    streams: TwoStream
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        ...
+
+    def eval(self) -> object:
+        """Leaves the training mode."""
+        ...
 
 
 class HardPos(Method):
@@ -89,8 +127,8 @@ class HardPos(Method):
         if config.k is not None and config.k < 1:
             raise BenchError(f"method.k must be at least 1, got {config.k}")
         self.streams = TwoStream(config)
-        self.by_sound: NDArray[np.int32] | None = None  # (n, K) rows, P_iA of Eq. 4
-        self.by_image: NDArray[np.int32] | None = None  # (n, K) rows, P_iV of Eq. 4
+        self.by_sound: NeighbourFile | None = None  # (n, K) rows, P_iA of Eq. 4
+        self.by_image: NeighbourFile | None = None  # (n, K) rows, P_iV of Eq. 4
         self.num_train = 0
         self.register_buffer("rows_without_negatives", torch.zeros((), dtype=torch.int64))
 
@@ -123,14 +161,19 @@ class HardPos(Method):
         if config.init_from_stage1:
             self.streams.load_state_dict(base.streams.state_dict())
 
-        def build(folder: Path) -> None:
-            sound, image = embeddings(base, data, config.mining_pool)
-            np.save(folder / "by_sound.npy", nearest(sound, k))
-            np.save(folder / "by_image.npy", nearest(image, k))
-
-        mined = stages.cached("mined", {"k": k, "mining_pool": config.mining_pool}, build)
-        self.by_sound = np.load(mined / "by_sound.npy", mmap_mode="r")
-        self.by_image = np.load(mined / "by_image.npy", mmap_mode="r")
+        embedded = stages.cached(
+            "embedded",
+            {"mining_pool": config.mining_pool},
+            lambda folder: embed(base, data, config.mining_pool, folder),
+            is_whole=lambda folder: is_embedded(folder, self.num_train),
+        )
+        mined = stages.cached(
+            "mined",
+            {"k": k},
+            lambda folder: mine_all(embedded, folder, k, base.device),
+            is_whole=lambda folder: is_all_mined(embedded, folder, k),
+        )
+        self.by_sound, self.by_image = (NeighbourFile(mined / name) for name in MINED.values())
         if None not in split.categories:
             names = np.array(split.categories)
             _, categories, counts = np.unique(names, return_inverse=True, return_counts=True)
@@ -143,11 +186,10 @@ class HardPos(Method):
 
         Mined: k from P_iV, j from P_iA. Random control: both uniform over the other clips.
         """
-        rng = np.random.default_rng([FURTHER_CLIPS, seed, epoch])
         if self.by_sound is None or self.by_image is None:
-            shift = rng.integers(1, self.num_train, size=(self.num_train, 2))[rows]
+            shift = drawn_pairs(seed, epoch, self.num_train, 1, self.num_train)[rows]
             return (rows + shift[:, 0]) % self.num_train, (rows + shift[:, 1]) % self.num_train
-        place = rng.integers(self.by_sound.shape[1], size=(self.num_train, 2))[rows]
+        place = drawn_pairs(seed, epoch, self.num_train, 0, self.by_sound.shape[1])[rows]
         frames = self.by_image[rows, place[:, 0]].astype(np.int64)
         return frames, self.by_sound[rows, place[:, 1]].astype(np.int64)
 
@@ -250,10 +292,86 @@ def require_room_for_negatives(k: int, num_train: int) -> None:
         )
 
 
+MINED = {"sound.npy": "by_sound.npy", "image.npy": "by_image.npy"}
+"""Files of neighbours by the files of features that they are of."""
+
+
+def mine_all(embedded: Path, folder: Path, k: int, device: torch.device) -> None:
+    """K neighbours of every clip by sound and by image, shared out among the processes.
+
+    Args:
+        embedded: folder that :func:`embed` filled.
+        folder: gets ``by_sound.npy`` and ``by_image.npy``; see :func:`methods.neighbour_files.mine`
+        k: neighbours K.
+        device: where long lists are searched.
+    """
+    for features, neighbours in MINED.items():
+        started = time.monotonic()
+        made = mine(embedded / features, folder / neighbours, k, device).made
+        log.info("%s: %d rows in %.1f s", neighbours, made, time.monotonic() - started)
+
+
+def is_all_mined(embedded: Path, folder: Path, k: int) -> bool:
+    """Whether a folder holds what :func:`mine_all` makes of these embeddings."""
+    return all(is_mined(embedded / one, folder / other, k) for one, other in MINED.items())
+
+
+def embed(base: EmbedsClips, data: ClipData, pool: str, folder: Path) -> None:
+    """Writes ``sound.npy`` and ``image.npy``, ``(n, D)`` float32, of the training list.
+
+    The processes of a group share the batches, which are the same for any number of them.
+
+    Args:
+        base: the trained baseline.
+        data: its training split is read once, in order, without augmentation.
+        pool: see :func:`embeddings`.
+        folder: gets the files.
+
+    Raises:
+        BenchError: the disk is full.
+    """
+    num_train = len(data.report.splits["train"])
+    batches = embeddings(base, data, pool)
+    first = list(islice(batches, 1))  # tells the width D; a process may have no batch
+    if rank() == 0:
+        for name, vectors in zip(MINED, first[0][1:], strict=True):
+            with _writing(folder / name):
+                reserve(folder / name, (num_train, vectors.shape[1]), vectors.dtype)
+    wait_for_all()
+    for start, *both in chain(first, batches):
+        for name, vectors in zip(MINED, both, strict=True):
+            with _writing(folder / name):
+                write_rows(folder / name, start, vectors)
+    wait_for_all()
+
+
+@lru_cache(maxsize=1)  # every batch of an epoch asks for it
+def drawn_pairs(seed: int, epoch: int, num_train: int, low: int, high: int) -> Rows:
+    """Two numbers in [low, high) for each row, ``(n, 2)`` int64, a function of (seed, epoch)."""
+    rng = np.random.default_rng([FURTHER_CLIPS, seed, epoch])
+    return rng.integers(low, high, size=(num_train, 2))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"{path} cannot be written ({error.strerror or error}); make room, or have it made in "
+            "a folder with some, such as logging.runs=DIR"
+        ) from error
+
+
+def is_embedded(folder: Path, num_train: int) -> bool:
+    """Whether a folder holds vectors of that many clips, in whole."""
+    return all(has_shape(folder / name, (num_train, None), np.dtype(np.float32)) for name in MINED)
+
+
 @torch.no_grad()
 def embeddings(
-    base: LvsVanilla, data: ClipData, pool: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    base: EmbedsClips, data: ClipData, pool: str
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
     """l2-normalised sound and image vectors of the training list (Senocak et al. 2022, 2.2).
 
     Args:
@@ -262,18 +380,21 @@ def embeddings(
         pool: ``mean`` for the spatial mean of V; ``response`` for the mean inside the clip's own
             soft mask m_ii, which the paper does not have.
 
-    Returns:
-        Sound ``(n, D)`` and image ``(n, D)`` float32.
+    Yields:
+        The first row of each batch of this process, its sounds ``(B, D)`` and its images ``(B, D)``
+        float32.
     """
     base.eval()
-    sounds, images = [], []
-    for batch in data.ordered_loader("train", whole=True):
+    size = data.config.batch_size
+    starts = range(rank() * size, len(data.report.splits["train"]), world_size() * size)
+    rows = np.arange(len(data.report.splits["train"]))
+    own = np.concatenate([rows[:0], *(rows[start : start + size] for start in starts)])
+    for start, batch in zip(starts, data.chosen_loader("train", own, own), strict=True):
         visual, sound = base.streams(batch.clip.to(base.device))
         if pool == "mean":
             image = visual.mean((2, 3))
         else:
             weight = soft_mask(paired_maps(sound, visual)).unsqueeze(1)  # (B, 1, h, w)
             image = (weight * visual).sum((2, 3))
-        sounds.append(torch.nn.functional.normalize(sound, dim=1).cpu())
-        images.append(torch.nn.functional.normalize(image, dim=1).cpu())
-    return torch.cat(sounds).numpy(), torch.cat(images).numpy()
+        sounds, images = (nn.functional.normalize(each, dim=1).cpu() for each in (sound, image))
+        yield start, sounds.numpy(), images.numpy()

@@ -103,7 +103,8 @@ def _without(rows: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.in
     """The K best others of K + 1 found: without the row itself, or without the last."""
     others = found != rows[:, None]
     others[others.all(1), -1] = False
-    return found[others].reshape(len(rows), -1).astype(np.int32)
+    best: NDArray[np.int32] = found[others].reshape(len(rows), -1).astype(np.int32)
+    return best
 
 
 def _on(device: torch.device, features: NDArray[np.float32]) -> torch.Tensor:

@@ -56,8 +56,16 @@ class Untrained:
     ) -> Method:
         return method
 
-    def cached(self, name: str, key: Mapping[str, object], build: Callable[[Path], None]) -> Path:
+    def cached(
+        self,
+        name: str,
+        key: Mapping[str, object],
+        build: Callable[[Path], None],
+        *,
+        is_whole: Callable[[Path], bool] = Path.is_dir,
+    ) -> Path:
         build(self.folder)
+        assert is_whole(self.folder)
         return self.folder
 
     def note(self, name: str, value: float) -> None:

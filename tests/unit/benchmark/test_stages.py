@@ -166,6 +166,24 @@ def test_a_stage_that_failed_is_built_again(stages: Callable[[], StageRunner]) -
     assert (folder / "made").read_text() == "1"
 
 
+def test_a_finished_stage_that_was_damaged_is_built_again(
+    stages: Callable[[], StageRunner], caplog: pytest.LogCaptureFixture
+) -> None:
+    def is_whole(folder: Path) -> bool:
+        return (folder / "made").is_file()
+
+    build = Builder()
+    folder = stages().cached("mined", {"k": 3}, build, is_whole=is_whole)
+    (folder / "made").unlink()
+
+    again = stages().cached("mined", {"k": 3}, build, is_whole=is_whole)
+
+    assert (again, build.calls) == (folder, 2)
+    assert f"{folder} is damaged and made again" in caplog.messages
+    stages().cached("mined", {"k": 3}, build, is_whole=is_whole)
+    assert build.calls == 2
+
+
 def test_a_finished_training_is_loaded_and_not_repeated(
     stages: Callable[[], StageRunner], method: LvsVanilla, tmp_path: Path
 ) -> None:

@@ -1,18 +1,35 @@
+import errno
+import os
+import pickle
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import methods.mining
+import methods.neighbour_files
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs
 from methods.base import Method, OptimConfig, Overrides
-from methods.hardpos import HardPos, HardPosConfig, embeddings, neighbours_for, occurring
+from methods.global_norm import rank, world_size
+from methods.hardpos import (
+    HardPos,
+    HardPosConfig,
+    embed,
+    embeddings,
+    mine_all,
+    neighbours_for,
+    occurring,
+)
 from methods.lvs_vanilla import ContrastiveConfig, LvsVanilla, vanilla_rows
+from methods.neighbour_files import NeighbourFile
 from metrics.errors import BenchError
 
 Features = Callable[..., tuple[Tensor, Tensor]]
@@ -256,10 +273,21 @@ class MemoryStages:
         self.change(method)
         return method
 
-    def cached(self, name: str, key: Overrides, build: Callable[[Path], None]) -> Path:
+    def cached(
+        self,
+        name: str,
+        key: Overrides,
+        build: Callable[[Path], None],
+        *,
+        is_whole: Callable[[Path], bool],
+    ) -> Path:
         self.keys[name] = dict(key)
-        build(self.folder)
-        return self.folder
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        assert not is_whole(folder)
+        build(folder)
+        assert is_whole(folder)
+        return folder
 
     def note(self, name: str, value: float) -> None:
         self.notes[name] = value
@@ -291,8 +319,8 @@ def test_preparation_mines_the_training_list_by_sound_and_by_image(
     frames = [data.frames("train", row)[0].double().numpy() - 128 for row in range(12)]
     by_sound = looped_neighbours(sounds, 3)
     by_image = looped_neighbours([frame.mean((1, 2)) for frame in frames], 3)
-    assert by_sound == method.by_sound.tolist()
-    assert by_image == method.by_image.tolist()
+    assert by_sound == method.by_sound[:].tolist()
+    assert by_image == method.by_image[:].tolist()
     assert stages.fitted == ["lvs_vanilla"]
     same = np.mean([[j % 3 == i % 3 for j in by_sound[i]] for i in range(12)])
     assert stages.notes["mined_purity_by_sound"] == pytest.approx(same)
@@ -306,7 +334,7 @@ def test_what_is_mined_is_kept_under_k_and_the_pool(
 
     untrained(k=2, mining_pool="response").prepare(stages, tiny_clips())
 
-    assert stages.keys == {"mined": {"k": 2, "mining_pool": "response"}}
+    assert stages.keys == {"embedded": {"mining_pool": "response"}, "mined": {"k": 2}}
 
 
 def test_the_drawn_neighbours_are_offered_to_the_sampler(
@@ -357,8 +385,10 @@ def test_embeddings_are_unit_vectors_of_sound_and_pooled_image(
     base = LvsVanilla(ContrastiveConfig(backbone="small"), OptimConfig(), seed=0)
     base.streams = PlainStreams()
 
-    sound, image = embeddings(base, data, pool)
+    starts, *both = zip(*embeddings(base, data, pool), strict=True)
+    sound, image = (np.concatenate(each) for each in both)
 
+    assert starts == (0, 5, 10)
     for row in range(12):
         heard = data.waveform("train", row)[0, :3].double().numpy()
         seen = data.frames("train", row)[0].double().numpy() - 128
@@ -368,6 +398,86 @@ def test_embeddings_are_unit_vectors_of_sound_and_pooled_image(
         pooled = (seen.reshape(3, 64) * cells).sum(1)
         np.testing.assert_allclose(sound[row], heard / np.linalg.norm(heard), atol=1e-5)
         np.testing.assert_allclose(image[row], pooled / np.linalg.norm(pooled), atol=1e-4)
+
+
+class NumberedClips:
+    """Training clips that are their row, in batches of five."""
+
+    config = SimpleNamespace(batch_size=5)
+    report = SimpleNamespace(splits={"train": range(22)})
+
+    def chosen_loader(self, split: str, rows: np.ndarray, sound_of: np.ndarray) -> list[object]:
+        assert (split, rows.tolist()) == ("train", sound_of.tolist())
+        batches = [torch.from_numpy(rows[at : at + 5]) for at in range(0, len(rows), 5)]
+        return [SimpleNamespace(clip=batch) for batch in batches]
+
+
+class NumberedStreams:
+    """A map and a sound that the rows of a clip seed."""
+
+    streams, device = None, torch.device("cpu")
+
+    def __init__(self) -> None:
+        draws = torch.Generator().manual_seed(0)
+        maps = torch.randn(22, 6, 3, 2, generator=draws)
+        sounds = torch.randn(22, 6, generator=draws)
+        self.streams = lambda rows: (maps[rows], sounds[rows])
+
+    def eval(self) -> None:
+        """It has no other mode."""
+
+
+def embedded_and_mined() -> dict[str, bytes]:
+    """What lies in a folder that the processes which call this fill together."""
+    names = [tempfile.mkdtemp() if rank() == 0 else None]
+    if world_size() > 1:
+        torch.distributed.broadcast_object_list(names)
+    folder = Path(names[0])
+    methods.neighbour_files.TILE = 4
+    try:
+        embed(NumberedStreams(), NumberedClips(), "response", folder)
+        mine_all(folder, folder, 3, torch.device("cpu"))
+    finally:
+        methods.neighbour_files.TILE = methods.mining.TILE
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npy"))}
+
+
+def test_two_processes_embed_and_mine_the_same_bytes_as_one(
+    on_two_processes: Callable[[Callable[[], Any]], list[Any]],
+):
+    first, second = on_two_processes(embedded_and_mined)
+
+    assert list(first) == ["by_image.npy", "by_sound.npy", "image.npy", "sound.npy"]
+    assert first == second == embedded_and_mined()
+
+
+def test_workers_are_not_sent_the_neighbours(tmp_path: Path, tiny_clips: Callable[..., ClipData]):
+    method = untrained(k=3)
+    method.prepare(MemoryStages(tmp_path, with_plain_streams), tiny_clips())
+    big = np.lib.format.open_memmap(
+        tmp_path / "mined/by_sound.npy", mode="w+", dtype=np.int32, shape=(5000, 1000)
+    )
+    big[4999] = 7
+
+    method.by_sound = NeighbourFile(tmp_path / "mined/by_sound.npy")
+    sent = pickle.dumps((method.by_sound, method.by_image))
+
+    assert len(sent) < 1000
+    assert (pickle.loads(sent)[0][np.array([4999])] == 7).all()
+
+
+def test_a_full_disk_under_the_embeddings_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+
+    with pytest.raises(
+        BenchError, match=r"sound\.npy cannot be written \(No space left on device\); make room"
+    ):
+        embed(NumberedStreams(), NumberedClips(), "mean", tmp_path)
 
 
 @pytest.mark.parametrize(
