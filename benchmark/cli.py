@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(verbs)
     _add_features(verbs)
     _add_proposals(verbs)
+    _add_mine(verbs)
     _add_shards(verbs)
     _add_add(verbs)
     _add_leaderboard(verbs)
@@ -586,6 +587,7 @@ def _speed(options: argparse.Namespace) -> int:
     from benchmark.speed.harness import Setting, run_stages
     from benchmark.speed.table import speed_tables
 
+    _quiet_lightning()
     setting = Setting(quick=options.quick, device=options.device, annotations=options.annotations)
     report = run_stages(options.stages, setting)
     if options.json:
@@ -757,6 +759,40 @@ def _proposals(options: argparse.Namespace) -> int:
         print(f"clips without files, which stay out: {len(missing)}, such as {missing[0]}")
     for clip_id, reason in unreadable.items():
         print(f"{clip_id} cannot be read and stays out: {reason}")
+    return DONE
+
+
+def _add_mine(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "find the K nearest neighbours of every training clip of a run, or of your features"
+    parser = _verb(verbs, "mine", _mine, summary, takes_settings=True)
+    parser.epilog = """Exact, by inner product, without the row itself: (n, K) int32, best first. A
+    mining that was stopped goes on where it was. OMP_NUM_THREADS=N bounds the threads. Settings are
+    those of the run, such as data.root=DIR where its data lie elsewhere."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, metavar="R", help="folder of a finished run of "
+                        "lvs_vanilla, lvs or hardpos")  # fmt: skip
+    source.add_argument("--features", type=Path, metavar="F.npy", help="(n, D) float32")
+    add = parser.add_argument
+    add("--out", type=Path, metavar="PATH", help="file, F-neighbours.npy if not given; with --run "
+        "folder, R/mined if not given")  # fmt: skip
+    add("--k", type=int, metavar="K", help="neighbours; 1000, or a twentieth of a short list")
+    add("--pool", choices=("mean", "response"), help="of images, with --run; as the run had it")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _mine(options: argparse.Namespace) -> int:
+    from benchmark.mine import mine_features, mine_run
+
+    _quiet_lightning()
+    if options.features is not None:
+        _refuse({"--pool": options.pool, "settings": options.overrides}, "with --features")
+        mined = [mine_features(options.features, options.out, options.k)]
+    else:
+        mined = mine_run(options.run, options.out, options.k, options.pool, options.overrides)
+    if options.json:
+        print(json.dumps([each.to_dict() for each in mined]))
+    else:
+        print("\n".join(map(str, mined)))
     return DONE
 
 

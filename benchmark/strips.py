@@ -93,7 +93,7 @@ def strip_of(
             features, there is no such clip, or an answer is not finite.
     """
     _check_alike(runs)
-    datas = [_test_data(runs[0].record, trained.method, overrides) for trained in runs]
+    datas = [recorded_data(runs[0].record, trained.method, overrides) for trained in runs]
     rows = [
         _answered(trained, data, clip_id, sound_id)
         for trained, data in zip(runs, datas, strict=True)
@@ -143,7 +143,9 @@ def _check_alike(runs: Sequence[Trained]) -> None:
             )
 
 
-def _test_data(record: Record, method: Method, overrides: Sequence[str]) -> ClipData:
+def recorded_data(
+    record: Record, method: Method, overrides: Sequence[str], stage: str = "test"
+) -> ClipData:
     """The data of a run as a method gets them, whether or not it is the run's own."""
     given = {word.partition("=")[0] for word in overrides}
     words = [
@@ -154,7 +156,7 @@ def _test_data(record: Record, method: Method, overrides: Sequence[str]) -> Clip
     config = compose(record.method, record.data, overrides=[*words, *overrides], seed=record.seed)
     kind: type[ClipData] = DATA_REGISTRY.load(record.data, ClipData)  # type: ignore[type-abstract]
     data = kind(config.data, method.inputs, seed=config.seed)
-    data.setup("test")
+    data.setup(stage)
     if method.inputs.takes_features:
         method.check(data)  # for it may not do without
     return data

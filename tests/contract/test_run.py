@@ -180,6 +180,24 @@ def test_no_record_says_where_its_user_keeps_things(finished: Path) -> None:
     assert str(Path.home()) + "/" not in text
 
 
+def test_neighbours_of_a_finished_run_are_mined_as_its_second_stage_does(
+    finished: Path, tmp_path: Path, bench: Bench
+) -> None:
+    done = bench("mine", "--run", finished, "--out", tmp_path / "out", "--k", "3", "--json")
+
+    by_sound, by_image = json.loads(done.out)
+    assert done.code == 0
+    for told, embedded in ((by_sound, "sound.npy"), (by_image, "image.npy")):
+        vectors = np.load(tmp_path / "out" / embedded).astype(np.float64)
+        scores = vectors @ vectors.T
+        np.fill_diagonal(scores, -np.inf)
+        rows = np.load(told["path"])
+        found = np.sort(np.take_along_axis(scores, rows.astype(np.int64), 1), 1)
+        np.testing.assert_allclose(found, np.sort(scores, 1)[:, -3:], atol=1e-6)
+        assert (told["rows"], told["k"], told["made"]) == (len(vectors), 3, len(vectors))
+        assert 0 <= told["purity"] <= 1
+
+
 def test_another_k_takes_the_first_stage_as_it_is(
     bench: Bench, hardpos: tuple[str, ...], finished: Path
 ) -> None:
