@@ -15,6 +15,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "training": "clips through a training step, from frames and from kept features",
         "step": "one training step of each method, its front-ends and its backbones",
         "stall": "a step and the loader of two processes that feeds it",
+        "mining": "training lists to the neighbours of each clip, at 10,000 and 144,000 clips",
         "proposals": "pictures to object boxes, by one thread and by two",
         "selection": "proposals that a location map selects, 128 frames x 600 boxes",
     }
