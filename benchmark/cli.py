@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from benchmark.config import RunConfig
+    from benchmark.experiment import Given
+    from benchmark.jobs import Jobs
+    from benchmark.launch import Cell, Launch
     from benchmark.records import Record
     from benchmark.runner import Finished
 
@@ -98,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("avloc-bench"))
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     _add_run(verbs)
+    _add_launch(verbs)
     _add_score(verbs)
     _add_compare(verbs)
     _add_predict(verbs)
@@ -136,9 +140,12 @@ def _verb(
     return parser
 
 
-def _add_composition(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", metavar="M", help="see bench list methods")
-    parser.add_argument("--data", metavar="D", help="see bench list data")
+def _add_composition(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    action, more = ("append", "; may be given several times") if several else ("store", "")
+    parser.add_argument(
+        "--method", action=action, metavar="M", help=f"see bench list methods{more}"
+    )
+    parser.add_argument("--data", action=action, metavar="D", help=f"see bench list data{more}")
     parser.add_argument("--preset", metavar="P", help="named settings; small on synthetic")
     parser.add_argument("--config", action="append", default=[], type=Path, metavar="F",
                         help="YAML file of settings; may be given several times")  # fmt: skip
@@ -150,12 +157,16 @@ def _add_composition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
 
 
-def _composed(options: argparse.Namespace, seed: int | None) -> "RunConfig":
-    from benchmark.config import compose
-
+def _require_names(options: argparse.Namespace) -> None:
     for name in ("method", "data"):
         if getattr(options, name) is None:
             raise BenchError(f"--{name} is missing; see bench list {LISTED[name]}")
+
+
+def _composed(options: argparse.Namespace, seed: int | None) -> "RunConfig":
+    from benchmark.config import compose
+
+    _require_names(options)
     return compose(
         options.method,
         options.data,
@@ -175,6 +186,10 @@ def _add_run(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="run N seeds, from --seed upwards")
     parser.add_argument("--fresh", action="store_true",
                         help="start a new run; finished stages are still re-used")  # fmt: skip
+    _add_experiment(parser)
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", metavar="NAME", help="the rows of a paper's table that "
                         "have no record yet; see bench list experiments")  # fmt: skip
     parser.add_argument("--rows", metavar="A,B", help="only these rows of the experiment")
@@ -184,8 +199,7 @@ def _add_run(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.experiment is not None:
         return _run_experiment(options)
-    if options.rows is not None or options.on is not None:
-        raise BenchError("--rows and --on choose from an experiment; give --experiment NAME")
+    _refuse_rows(options)
     asked_twice = any(word.startswith("seed=") for word in options.overrides)
     if asked_twice and (options.seed is not None or options.seeds is not None):
         raise BenchError("the seed is given twice: use --seed or --seeds, or seed=S, not both")
@@ -206,6 +220,23 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _refuse_rows(options: argparse.Namespace) -> None:
+    if options.rows is not None or options.on is not None:
+        raise BenchError("--rows and --on choose from an experiment; give --experiment NAME")
+
+
+def _refuse_beside_experiment(options: argparse.Namespace) -> None:
+    for name in NOT_WITH_EXPERIMENT:
+        if getattr(options, name, None) not in (None, False):
+            raise BenchError(f"--{name} is given by the rows of the experiment; leave it out")
+
+
+def _given(options: argparse.Namespace) -> "Given":
+    from benchmark.experiment import Given
+
+    return Given(tuple(options.overrides), tuple(options.config), options.limit, options.dry_run)
+
+
 def _show_finished(finished: "Finished", *, as_json: bool) -> None:
     from benchmark.records import is_ranked
     from benchmark.tables import run_table
@@ -224,15 +255,13 @@ def _show_finished(finished: "Finished", *, as_json: bool) -> None:
 
 
 def _run_experiment(options: argparse.Namespace) -> int:
-    for name in NOT_WITH_EXPERIMENT:
-        if getattr(options, name) not in (None, False):
-            raise BenchError(f"--{name} is given by the rows of the experiment; leave it out")
-    from benchmark.experiment import Given, run_experiment
+    _refuse_beside_experiment(options)
+    from benchmark.experiment import run_experiment
     from benchmark.runner import run
     from benchmark.stages import is_first_rank
 
     _quiet_lightning()
-    given = Given(tuple(options.overrides), tuple(options.config), options.limit, options.dry_run)
+    given = _given(options)
 
     def made(config: "RunConfig") -> "Record":
         finished = run(config, dry_run=options.dry_run)
@@ -251,6 +280,115 @@ def _run_experiment(options: argparse.Namespace) -> int:
         print(f"The table: bench table {options.experiment}"
               + (f" --on {options.on}" if options.on else ""))  # fmt: skip
     return DONE
+
+
+def _add_launch(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "make a grid of runs as jobs, here or under SLURM; goes on where it was stopped"
+    parser = _verb(verbs, "launch", _launch, summary, takes_settings=True)
+    parser.epilog = """Methods x data x seeds, or the rows of an experiment; runs that are finished
+    are skipped. Exit code 3 where one failed. A launch that is stopped leaves its jobs running."""
+    _add_composition(parser, several=True)
+    add = parser.add_argument
+    add("--seeds", type=int, metavar="N", help="N seeds, from --seed upwards")
+    _add_experiment(parser)
+    add("--executor", choices=("local", "slurm"), default="local", help="local if not given")
+    add("--jobs", type=int, metavar="J", help="at once; local: one per GPU, or one")
+    add("--slurm", action="append", default=[], metavar="KEY=VALUE",
+        help="time=MINUTES, partition, mem_gb, cpus_per_task, gpus_per_node, ...")  # fmt: skip
+    add("--retries", type=int, default=5, metavar="N",
+        help="how often a run that was stopped from outside is submitted again; 5")  # fmt: skip
+    add("--out", type=Path, metavar="DIR", help="state and logs; in the folder of the runs if not "
+        "given")  # fmt: skip
+    add("--cancel", action="store_true", help="end the jobs of this grid and nothing else")
+
+
+def _launch(options: argparse.Namespace) -> int:
+    for name, lowest in (("seeds", 1), ("jobs", 1), ("retries", 0)):
+        value = getattr(options, name)
+        if value is not None and value < lowest:
+            raise BenchError(f"--{name} must be at least {lowest}, got {value}")
+    if options.slurm and options.executor != "slurm":
+        raise BenchError("--slurm is for --executor slurm; give that too, or leave it out")
+    cells, unavailable = _launch_rows(options) if options.experiment else _launch_grid(options)
+    for row, reason in unavailable.items():
+        print(f"{row}: not available: {reason}", file=sys.stderr)
+    if not cells:
+        raise BenchError(f"no row of {options.experiment} can be run")
+    from benchmark.launch import grid_hash, only_one
+
+    runs = Path(cells[0].config.logging.runs)
+    out = options.out or runs / "launches" / grid_hash(cells)[:8]
+    with only_one(out):
+        return _launched(options, cells, out, unavailable)
+
+
+def _launch_grid(options: argparse.Namespace) -> "tuple[list[Cell], dict[str, str]]":
+    _refuse_rows(options)
+    _require_names(options)
+    if any(word.startswith("seed=") for word in options.overrides):
+        raise BenchError("a launch has several seeds: give --seed S and --seeds N, not seed=S")
+    from benchmark.config import compose
+    from benchmark.launch import grid
+
+    def composed(method: str, data: str, seed: int) -> "RunConfig":
+        return compose(method, data, overrides=options.overrides, files=options.config,
+                       preset=options.preset, seed=seed, limit=options.limit,
+                       dry_run=options.dry_run)  # fmt: skip
+
+    first = options.seed or 0
+    seeds = range(first, first + (options.seeds or 1))
+    return grid(options.method, options.data, seeds, composed, RESULTS, _given(options),
+                options.preset), {}  # fmt: skip
+
+
+def _launch_rows(options: argparse.Namespace) -> "tuple[list[Cell], dict[str, str]]":
+    _refuse_beside_experiment(options)
+    from benchmark.experiment import chosen_rows, experiment_named, plan
+    from benchmark.launch import rows_of
+
+    given = _given(options)
+    planned = plan(experiment_named(options.experiment), RESULTS, rows=chosen_rows(options.rows),
+                   on=options.on, given=given)  # fmt: skip
+    return rows_of(planned, given), {
+        each.row.id: each.unavailable for each in planned if each.unavailable is not None
+    }
+
+
+def _launched(
+    options: argparse.Namespace, cells: "list[Cell]", out: Path, unavailable: dict[str, str]
+) -> int:
+    from benchmark.launch import FAILED as CELL_FAILED
+    from benchmark.launch_table import launch_json, launch_table, progress_of
+
+    launch = _prepared_launch(options, cells, out)
+    launch.resume()
+    if options.cancel:
+        ended = launch.cancel()
+        print("\n".join(f"{cell.name}: cancelled" for cell in ended) or "No job is running.")
+        return DONE
+    try:
+        with progress_of(launch) as show:
+            launch.watch(show)
+    except SystemExit:
+        print(f"bench: {launch.parting_words()}", file=sys.stderr)
+        raise
+    if options.json:
+        print(json.dumps(launch_json(launch, unavailable), sort_keys=True))
+    else:
+        _print(launch_table(launch))
+    return FAILED if launch.having(CELL_FAILED) else DONE
+
+
+def _prepared_launch(options: argparse.Namespace, cells: "list[Cell]", out: Path) -> "Launch":
+    from benchmark.jobs import LocalJobs, SlurmJobs, slurm_options, visible_gpus
+    from benchmark.launch import Launch, local_jobs
+
+    if options.executor == "slurm":
+        jobs: Jobs = SlurmJobs(out, slurm_options(options.slurm), options.jobs, options.retries)
+        return Launch(cells, jobs, out, retries=options.retries)
+    gpus = visible_gpus()
+    at_once = options.jobs or local_jobs(cells, gpus)
+    return Launch(cells, LocalJobs(out), out, at_once=at_once, retries=options.retries, gpus=gpus)
 
 
 def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -581,5 +581,10 @@ def run_experiment(
     Raises:
         BenchError: an unknown name, a wrong setting, or runs that could not be made.
     """
-    chosen = [word for word in re.split(r"[,\s]+", rows or "") if word]
-    run_plan(plan(experiment_named(name), results, rows=chosen, on=on, given=given), run, say)
+    planned = plan(experiment_named(name), results, rows=chosen_rows(rows), on=on, given=given)
+    run_plan(planned, run, say)
+
+
+def chosen_rows(rows: str | None) -> list[str]:
+    """Ids of ``--rows``, which commas or spaces separate; none means all."""
+    return [word for word in re.split(r"[,\s]+", rows or "") if word]

@@ -10,6 +10,7 @@ import pytest
 HEAVY = {
     "torch", "pytorch_lightning", "torchvision", "torchaudio", "torchmetrics", "timm", "numpy",
     "scipy", "pandas", "rich", "omegaconf", "yaml", "cv2", "matplotlib", "wandb", "faiss",
+    "submitit",
 }  # fmt: skip
 LIST_MODULES = """
 import contextlib, io, json, sys
@@ -31,6 +32,7 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
         ("list", "protocols"),
         ("--help",),
         ("run", "--help"),
+        ("launch", "--help"),
         ("prepare", "--help"),
         ("predict", "--help"),
         ("--version",),
