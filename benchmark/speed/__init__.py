@@ -11,6 +11,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
     {
         "metrics": "maps to scores: masks, consensus IoU, intervals, floors, memory",
         "data": "files to batches: images, sounds, spectrograms, items, videos",
+        "ranks": "scores of two processes beside one, and the rate of several devices",
         "shards": "files to shards, and clips out of shards, at 240 and at 2,000,000 clips",
         "training": "clips through a training step, from frames and from kept features",
         "step": "one training step of each method, its front-ends and its backbones",

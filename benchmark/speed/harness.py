@@ -8,6 +8,7 @@ untrue claim has failed.
 """
 
 import importlib
+import logging
 import os
 import platform
 import time
@@ -21,6 +22,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from benchmark.speed import STAGES
 from metrics.errors import BenchError, did_you_mean
 
+log = logging.getLogger(__name__)
 ROUNDS = 5
 ROUNDS_WHEN_QUICK = 1
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -415,14 +417,27 @@ def run_stages(names: Sequence[str], setting: Setting) -> Report:
     with one_thread():
         machine = machine_facts()
         lines = {
-            stage: measured_lines(_stage(stage).comparisons(setting), timer) for stage in stages
+            stage: measured_lines(_stage(stage).comparisons(setting), timer, stage)
+            for stage in stages
         }
     return Report(lines, machine, setting)
 
 
-def measured_lines(comparisons: Iterable[Measurable], timer: Timer) -> tuple[Line, ...]:
+def measured_lines(
+    comparisons: Iterable[Measurable], timer: Timer, stage: str = ""
+) -> tuple[Line, ...]:
     """Line of each comparison; a stage that yields them holds the inputs of one at a time."""
-    return tuple(comparison.line(timer) for comparison in comparisons)
+    lines = []
+    for comparison in comparisons:
+        lines.append(comparison.line(timer))
+        log.info("%s: %s%s", stage, lines[-1].name, _outcome(lines[-1]))
+    return tuple(lines)
+
+
+def _outcome(line: Line) -> str:
+    """Figure and verdict for whoever waits."""
+    figure = "" if line.figure is None else f": {line.figure:.3g}"
+    return f"{figure} ({line.verdict})" if line.verdict else figure
 
 
 class Stage(Protocol):

@@ -119,6 +119,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
     yield from _protocols(maps.first(sizes.per_protocol))
     yield _bootstrap(sizes)
     yield from _floors(maps, sizes)
+    yield _validation(maps, setting)
     yield _accelerator(maps, setting)
 
 
@@ -425,6 +426,41 @@ def _accelerator(maps: Maps, setting: Setting) -> Measurable:
         ours=lambda: collected_scores(maps, "cuda", batched=True),
         claims=batch_claims,
         note="all that is scored under lvs; in place of the peer, this package on the CPU",
+    )
+
+
+def _validation(maps: Maps, setting: Setting) -> Measurable:
+    """Scoring beside the answers that it scores, of the batch of a validation step."""
+    from benchmark.speed.step import chosen_device, method_of, random_clips  # loads all of torch
+
+    name, device = "scoring beside the answers of a validation step", chosen_device(setting)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return Absent(name=name, note="no GPU here")
+    on_gpu = device.type == "cuda"
+    method, size = method_of("lvs_vanilla", small=setting.quick or not on_gpu)
+    size = min(size, len(maps.truth))
+    some = maps.first(size)
+    clip = random_clips(method.to(device).eval(), size).to(device)
+
+    @torch.no_grad()
+    def answered() -> float:
+        return float(method.localize(clip).confidence.sum())  # waits for a GPU
+
+    metric = LocalizationMetrics(some.truth, LVS, batched=on_gpu)
+    rows, heatmaps = torch.arange(size), torch.from_numpy(some.heatmaps).to(device)
+
+    def scored() -> float:
+        metric.update(rows, heatmaps)
+        return float(metric.seen.sum())
+
+    return Comparison(
+        name=name,
+        item="clip",
+        items=size,
+        peer=answered,
+        ours=scored,
+        target=Target("at least", 20.0, "x") if on_gpu else None,
+        note=f"lvs_vanilla, batch of {size}, under lvs; in place of the peer, the answers",
     )
 
 

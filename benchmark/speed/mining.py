@@ -4,6 +4,7 @@ The peer at 10,000 and 20,000 clips scores all pairs and sorts them, as the fiel
 At 144,000, where that takes 332 GB, it scores 2,048 rows against all others and takes ``topk``.
 """
 
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.speed.harness import (
+    Absent,
+    Amount,
     Claim,
     Comparison,
     Measurable,
@@ -48,6 +51,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
     sizes = QUICK if setting.quick else FULL
     yield short_list(sizes)
     yield memory(sizes)
+    yield on_gpu(sizes, setting)
     with one_faiss_thread():
         vectors = unit_rows(2 * sizes.long, sizes.width)
         once, twice = vectors[: sizes.long], vectors
@@ -84,6 +88,22 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
         )
 
 
+def on_gpu(sizes: Sizes, setting: Setting) -> Measurable:
+    """A whole long list by sound and by image, as stage 2 of `hardpos` needs them."""
+    name = f"all neighbours of {sizes.long} clips by sound and by image on a GPU, K {sizes.k}"
+    if setting.device == "cpu" or not torch.cuda.is_available():
+        return Absent(name=name, note="no GPU here, or not asked for")
+    both = [unit_rows(sizes.long, sizes.width, seed) for seed in (0, 1)]
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        for vectors in both:
+            nearest(vectors, sizes.k, torch.device("cuda"))
+        return time.perf_counter() - started
+
+    return Amount(name=name, unit="s/list", ours=seconds, target=Target("at most", 60.0, " s"))
+
+
 def short_list(sizes: Sizes) -> Comparison[Neighbours]:
     """All neighbours of a list that n x n scores can be had of."""
     vectors, count = unit_rows(sizes.short, sizes.width), sizes.short // 20
@@ -113,9 +133,9 @@ def memory(sizes: Sizes) -> Share:
     )
 
 
-def unit_rows(count: int, width: int) -> Vectors:
+def unit_rows(count: int, width: int, seed: int = 0) -> Vectors:
     """Rows ``(count, width)`` of length one."""
-    rows = np.random.default_rng(0).standard_normal((count, width), dtype=np.float32)
+    rows = np.random.default_rng(seed).standard_normal((count, width), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 
