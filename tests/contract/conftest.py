@@ -99,7 +99,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
             environment["HOME"] = str(home)
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
         )
 
     return run

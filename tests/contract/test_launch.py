@@ -199,7 +199,7 @@ def test_a_launch_that_is_interrupted_leaves_its_job_and_watches_it_again(
 ) -> None:
     words = long(EPOCHS_TO_INTERRUPT)
     process = interrupted(words, signal.SIGINT)
-    said_last = process.communicate(timeout=120)[1]  # its job keeps no stream of it open
+    said_last = process.communicate(timeout=600)[1]  # its job keeps no stream of it open
     before = job_of(words)
 
     said = launched(bench, *words[1:])
@@ -215,7 +215,7 @@ def test_a_cancelled_job_ends_and_leaves_a_run_that_can_be_resumed(
 ) -> None:
     words = long(100_000)
     process = interrupted(words, signal.SIGKILL)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
 
     cancelled = bench(*words, "--cancel")
 

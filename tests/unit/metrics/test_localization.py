@@ -292,7 +292,7 @@ def scores_of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, 
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     worker = subprocess.run(
         [sys.executable, str(WORKER), str(folder)],
-        env=environment, timeout=120, capture_output=True, text=True, check=False,
+        env=environment, timeout=600, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert worker.returncode == 0, worker.stderr
     return [pickle.loads((folder / f"scores{rank}.pkl").read_bytes()) for rank in range(3)]
