@@ -28,6 +28,7 @@ from methods.base import (
 )
 from methods.frontends import LogMel, VggishLogMel
 from methods.global_norm import sum_over_ranks, world_size
+from methods.lstm import LSTM
 from methods.negatives import of_others_at_this_step, require_other_clips
 from methods.streams import SMALL_CHANNELS, Streams
 from methods.two_stream import require_small_sound, small_audio, small_visual
@@ -421,7 +422,7 @@ class Fusion(nn.Module):
         if self.kind not in ("mfb", "none"):
             self.embedded = nn.Sequential(nn.Linear(d_a, d_v), nn.ReLU())  # l^a
         if self.kind in ("avfb", "lstm"):
-            self.lstm = nn.LSTM(2 * d_v, d_v, batch_first=True)
+            self.lstm = LSTM(2 * d_v, d_v)
         if self.kind == "concatenation":
             self.joined = nn.Linear(2 * d_v, d_v)
 
@@ -442,7 +443,7 @@ class Fusion(nn.Module):
         if self.kind == "concatenation":
             fused = self.joined(torch.cat([pooled, embedded], -1))
             return fused
-        fused, _ = self.lstm(torch.cat([pooled + embedded, embedded], -1))  # LF of Eq. 1
+        fused = self.lstm(torch.cat([pooled + embedded, embedded], -1))  # LF of Eq. 1
         return fused if self.kind == "lstm" else fused + self.mfb(visual, sound)
 
     def place_scores(self, visual: Tensor, sound: Tensor) -> Tensor:
@@ -478,12 +479,12 @@ class Branch(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, attention: str) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
+        self.lstm = LSTM(inputs, hidden)
         self.swab = None if attention == "none" else Swab(hidden, attention)
 
     def forward(self, values: Tensor) -> Attended:
         """Pairs of ``(B, T, hidden)`` of ``(B, T, inputs)``."""
-        hidden, _ = self.lstm(values)
+        hidden = self.lstm(values)
         return Attended(hidden, hidden if self.swab is None else self.swab(hidden))
 
 
@@ -539,7 +540,8 @@ def mfb(visual: Tensor, sound: Tensor, u: Tensor, v: Tensor, q: int) -> Tensor:
     """Factorised bilinear pooling of each place with the sound (Eq. 3-4).
 
     sum-pool_q(U^T x * V^T y), its signed root, its l2 norm taken to 1. A root is that of
-    |z| + 1e-12, so that gradients stay finite; where the product is zero everywhere, so is z.
+    |z| + 1e-12, so that gradients stay finite; where the product is zero everywhere, so is z. What
+    follows U^T x and V^T y is not in half precision, in which the root's slope is a few steps high.
 
     Args:
         visual: ``(N, M, d_v)`` features of M places.
@@ -554,7 +556,9 @@ def mfb(visual: Tensor, sound: Tensor, u: Tensor, v: Tensor, q: int) -> Tensor:
     >>> mfb(torch.ones(1, 1, 1), torch.ones(1, 1), torch.ones(1, 4), torch.ones(1, 4), 2).shape
     torch.Size([1, 1, 2])
     """
-    product = (visual @ u) * (sound @ v).unsqueeze(-2)  # (N, M, p q)
+    seen, heard = visual @ u, (sound @ v).unsqueeze(-2)
+    kind = torch.promote_types(seen.dtype, torch.float32)
+    product = seen.to(kind) * heard.to(kind)  # (N, M, p q)
     pooled = product.reshape(*product.shape[:-1], -1, q).sum(-1)
     rooted = pooled.sign() * (pooled.abs() + UNDER_THE_ROOT).sqrt()
     return F.normalize(rooted, dim=-1)

@@ -30,6 +30,7 @@ from methods.base import (
 )
 from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
+from methods.lstm import LSTM
 from methods.negatives import derangement, of_other_clips, require_other_clips
 from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
 from methods.vgg import vgg16_map
@@ -139,13 +140,13 @@ class Proposal(Method):
         self.settings = config
         self.card = card_of(self.card, config)
         self.streams, (seen, heard) = streams_of(config)
-        self.audio_lstm = nn.LSTM(heard, heard, batch_first=True)
+        self.audio_lstm = LSTM(heard, heard)
         given = (config.pretrained, config.pretrained_vision, config.pretrained_sound)
         size, zero_mean = config.embedding, all(each is None for each in given)
         self.to_sound = Head(heard, size, zero_mean=zero_mean)
         self.to_box = Head(seen * sum(side**2 for side in LEVELS), size, zero_mean=zero_mean)
         if config.selection == "grm":
-            self.visual_lstm = nn.LSTM(seen, seen, batch_first=True)
+            self.visual_lstm = LSTM(seen, seen)
             self.u_v = nn.Linear(seen, size, bias=False)
             self.u_s = nn.Linear(heard, size, bias=False)
             self.to_frame = Head(seen, size, zero_mean=zero_mean)
@@ -176,7 +177,7 @@ class Proposal(Method):
     def features(self, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
         """Maps ``(N, C, h, w)`` before and after the LSTM and sounds ``(N, S)``, N = B T."""
         visual, audio = self.streams(clip)  # (B, T, C, h, w), (B, T, S)
-        heard, _ = self.audio_lstm(audio)
+        heard = self.audio_lstm(audio)
         followed = visual
         if self.settings.selection == "grm":
             followed = each_cell_over_time(self.visual_lstm, visual)
@@ -196,6 +197,7 @@ class Proposal(Method):
             proposals = self.selected(location_map, proposals)
         exists = ~proposals.isnan().any(-1)
         box = self.to_box(pyramid(visual, proposals), exists)
+        sound, frame, box = (each.to(single(each)) for each in (sound, frame, box))
         return Embedded(sound, frame, box, exists, proposals, location_map)
 
     def attention(self, visual: Tensor, heard: Tensor) -> Tensor:
@@ -224,8 +226,13 @@ class Proposal(Method):
         return best_proposals(confidence, proposals, config.kept_proposals)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean over segments and batch of L_tri + lambda L_edu (3.5)."""
+        """Mean over segments and batch of L_tri + lambda L_edu (3.5); not in half precision."""
         streams = self.embedded(batch.clip)
+        with torch.autocast(streams.sound.device.type, enabled=False):
+            return self.loss_of(streams)
+
+    def loss_of(self, streams: Embedded) -> Tensor:
+        """The loss of streams that meet in one space."""
         own = seen_by(streams.sound, streams.box, streams.exists)
         if self.settings.loss == "infonce":
             loss = self.all_pairs_loss(streams, own)
@@ -381,11 +388,16 @@ class Head(nn.Module):
         return cast("Tensor", norm(rows))
 
 
-def each_cell_over_time(lstm: nn.LSTM, visual: Tensor) -> Tensor:
+def single(values: Tensor) -> torch.dtype:
+    """Single precision, or the double that values have."""
+    return torch.promote_types(values.dtype, torch.float32)
+
+
+def each_cell_over_time(lstm: LSTM, visual: Tensor) -> Tensor:
     """Output ``(B, T, C, h, w)`` of an LSTM that follows each cell of ``(B, T, C, h, w)``."""
     clips, segments, channels, height, width = visual.shape
     cells = visual.permute(0, 3, 4, 1, 2).reshape(-1, segments, channels)  # (B h w, T, C)
-    followed = torch.cat([lstm(some)[0] for some in torch.split(cells, CELLS_AT_ONCE)])
+    followed = torch.cat([lstm(some) for some in torch.split(cells, CELLS_AT_ONCE)])
     return followed.view(clips, height, width, segments, -1).permute(0, 3, 4, 1, 2)
 
 
@@ -405,6 +417,7 @@ def attention_weights(seen: Tensor, heard: Tensor, norm: str, temperature: float
     >>> attention_weights(torch.zeros(1, 2, 4), torch.zeros(1, 4), "channel", 1.0).tolist()
     [[0.25, 0.25]]
     """
+    seen, heard = seen.to(single(seen)), heard.to(single(heard))
     if norm == "channel":
         phi_v, phi_s = (seen / temperature).softmax(-1), (heard / temperature).softmax(-1)
         return (phi_v * phi_s.unsqueeze(1)).sum(-1)

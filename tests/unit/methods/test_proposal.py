@@ -17,6 +17,7 @@ from torchvision.ops import roi_align
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs
 from methods.base import OptimConfig
+from methods.lstm import LSTM
 from methods.negatives import derangement
 from methods.proposal import (
     Head,
@@ -423,13 +424,13 @@ def test_the_space_norm_is_a_softmax_of_cosines_over_cells():
 
 def test_chunks_of_cells_are_followed_as_all_at_once(monkeypatch: pytest.MonkeyPatch):
     torch.manual_seed(0)
-    lstm, visual = nn.LSTM(3, 3, batch_first=True), torch.randn(2, 4, 3, 2, 5)
+    lstm, visual = LSTM(3, 3), torch.randn(2, 4, 3, 2, 5)
     expected = each_cell_over_time(lstm, visual)
 
     monkeypatch.setattr("methods.proposal.CELLS_AT_ONCE", 7)
 
     torch.testing.assert_close(each_cell_over_time(lstm, visual), expected)
-    torch.testing.assert_close(expected[1, :, :, 1, 3], lstm(visual[1, :, :, 1, 3])[0])
+    torch.testing.assert_close(expected[1, :, :, 1, 3], lstm(visual[1, :, :, 1, 3]))
 
 
 def test_a_frame_where_nothing_is_like_the_sound_has_the_mean_of_its_proposals():
