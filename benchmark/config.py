@@ -20,7 +20,7 @@ from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat, nested
 from datamodules.base import ClipData, DataConfig, extractor_of
 from datamodules.proposals import Extractor
-from methods.base import Method, MethodConfig, OptimConfig
+from methods.base import MemoryConfig, Method, MethodConfig, OptimConfig
 from metrics.errors import BenchError, did_you_mean
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class RunConfig:
     data: DataConfig
     optim: OptimConfig
     trainer: TrainerConfig
+    memory: MemoryConfig
     logging: LoggingConfig
     values: Mapping[str, Any]  # every dotted key
     layers: Mapping[str, str]  # dotted key -> layer its value comes from
@@ -94,7 +95,7 @@ class RunConfig:
         return nested(self.values)
 
     def with_settings(self, settings: Mapping[str, object]) -> "RunConfig":
-        """The same with other values of ``data.*``, ``optim.*`` and ``trainer.*``, for a stage."""
+        """The same with other values of settings but ``method.*``, for a stage."""
         groups: dict[str, Any] = {
             name: replace(getattr(self, name), **changes)
             for name, changes in nested(settings).items()
@@ -137,6 +138,7 @@ def compose(
             "data": OmegaConf.structured(data.Config),
             "optim": OmegaConf.structured(OptimConfig),
             "trainer": OmegaConf.structured(TrainerConfig),
+            "memory": OmegaConf.structured(MemoryConfig),
             "logging": OmegaConf.structured(LoggingConfig),
         }
     )
@@ -273,7 +275,7 @@ def _run_config(
 ) -> RunConfig:
     trees: dict[str, Any] = {
         name: OmegaConf.to_object(schema[name])
-        for name in ("method", "data", "optim", "trainer", "logging")
+        for name in ("method", "data", "optim", "trainer", "memory", "logging")
     }
     return RunConfig(
         method_name=method_name,
@@ -294,6 +296,7 @@ def _kinds(method: type[Method], data: type[ClipData]) -> dict[str, Any]:
         "data": data.Config,
         "optim": OptimConfig,
         "trainer": TrainerConfig,
+        "memory": MemoryConfig,
         "logging": LoggingConfig,
     }
     kinds: dict[str, Any] = {}

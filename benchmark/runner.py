@@ -63,6 +63,7 @@ from benchmark.stages import StageRunner, is_first_rank, lists_of, locked
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method
+from methods.chunks import MAPS
 from methods.floors import Floor
 from metrics.bootstrap import paired_difference
 from metrics.ceilings import skill
@@ -188,6 +189,10 @@ def _check_trainer(config: RunConfig, data: ClipData) -> None:
     select = config.trainer.select
     if select not in ("last", "val_loss"):
         raise BenchError(f"trainer.select={select!r} is unknown; use last or val_loss")
+    if config.memory.maps not in MAPS:
+        raise BenchError(
+            f"memory.maps={config.memory.maps!r} is unknown; use auto, whole or chunked"
+        )
     held_out = len(data.report.splits.get("val", ()))
     if select == "val_loss" and held_out < config.data.batch_size:
         raise BenchError(

@@ -148,7 +148,7 @@ class StageRunner:
         resumed = folder / LAST if (folder / LAST).exists() else None
         if resumed is not None:
             log.info("stage %s: resumed from %s", title, resumed)
-        self.data.draw = method.draw
+        self.data.draw, method.memory = method.draw, self.config.memory
         trainer.fit(
             method,
             datamodule=self.data,

@@ -22,6 +22,7 @@ from methods.base import (
     Stages,
     require_known,
 )
+from methods.chunks import in_chunks
 from methods.frontends import SoundNetWaveform
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.negatives import of_others_at_this_step, require_other_clips
@@ -214,12 +215,22 @@ class Attention(Method):
         if self.settings.query == "positive":
             seen = self.seen_by(visual, query).unsqueeze(1)  # (b, 1, D)
         else:
-            response = response_maps(queries, visual).transpose(0, 1)  # (b, B, h, w)
-            alpha = self.attention(response.relu() if self.rectified else response)
-            pooled = torch.einsum("nmhw,nchw->nmc", alpha, visual)
+            row_bytes = len(queries) * visual[0, 0].numel() * max(visual.element_size(), 4)
+            pooled = in_chunks(
+                lambda frames: self.pooled(frames, queries), [visual], row_bytes, self.memory.maps
+            )  # (b, B, C)
             seen = self.to_sound(pooled.flatten(0, 1)).reshape(*pooled.shape[:2], -1)
-        cosines = (F.normalize(seen, dim=-1) * F.normalize(sounds, dim=-1)).sum(-1)  # (b, B)
+        cosines = in_chunks(
+            lambda seen: (F.normalize(seen, dim=-1) * F.normalize(sounds, dim=-1)).sum(-1),
+            [seen], sounds.numel() * sounds.element_size(), self.memory.maps,
+        )  # (b, B)  # fmt: skip
         return F.cross_entropy(cosines / self.settings.temperature, own)
+
+    def pooled(self, visual: Tensor, queries: Tensor) -> Tensor:
+        """Means z ``(n, B, C)`` of frames ``(n, C, h, w)`` under all queries ``(B, C)``."""
+        response = response_maps(queries, visual).transpose(0, 1)  # (n, B, h, w)
+        alpha = self.attention(response.relu() if self.rectified else response)
+        return torch.einsum("nmhw,nchw->nmc", alpha, visual)
 
     def localize(self, clip: Clip) -> Localization:
         """Response or attention of a clip's sound on its frame; two kinds of confidence."""

@@ -52,6 +52,13 @@ class OptimConfig:
     schedule: str = "constant"  # constant | one_cycle
 
 
+@dataclass
+class MemoryConfig:
+    """Settings ``memory.*``: what is computed twice and not kept; sums round otherwise."""
+
+    maps: str = "auto"  # auto | whole | chunked: what has B x B maps, or vectors, of a batch of B
+
+
 @dataclass(frozen=True)
 class MethodCard:
     """Facts that change how a method's number is read."""
@@ -110,6 +117,7 @@ class Method(pl.LightningModule, ABC):
     recipe: ClassVar[Mapping[str, Overrides]] = {}
     presets: ClassVar[Mapping[str, Overrides]] = {}
     draw: Draw | None = None  # rows -> rows of further frames and sounds, for Batch.extra
+    memory: MemoryConfig  # that of the run, while it trains
 
     def __init__(self, config: MethodConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__()
@@ -118,6 +126,7 @@ class Method(pl.LightningModule, ABC):
                 f"optim.schedule={optim.schedule!r} is unknown; use constant or one_cycle"
             )
         self.config, self.optim, self.seed = config, optim, seed
+        self.memory = MemoryConfig()
         torch.manual_seed(seed)  # subclasses build next: weights are a function of the seed
 
     @property

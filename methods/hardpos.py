@@ -25,7 +25,6 @@ from datamodules.sampling import FURTHER_CLIPS, Rows
 from methods.base import Method, MethodCard, OptimConfig, Stages
 from methods.global_norm import (
     gathered,
-    own_rows,
     rank,
     sum_over_ranks,
     wait_for_all,
@@ -56,7 +55,6 @@ from methods.response import (
     masked_mean,
     paired_maps,
     pooled_negatives,
-    response_maps,
     soft_mask,
 )
 from methods.two_stream import TwoStream
@@ -201,19 +199,20 @@ class HardPos(Method):
         config = cast("HardPosConfig", self.config)
         if batch.extra is None:
             visual, sound = self.streams(batch.clip)
-            return vanilla_rows(sound, visual, config).mean()
+            return vanilla_rows(sound, visual, config, self.memory.maps).mean()
         size = len(batch.clip.index)
         visual, sound = self.streams(batch.clip.cat(batch.extra))
         (visual_i, visual_k), (sound_i, sound_j) = visual.split(size), sound.split(size)
-        alpha = response_maps(sound_i, gathered(visual_i))  # (b, B, h, w)
         maps = [
-            alpha[torch.arange(size), own_rows(alpha.shape[1])],  # P_b: alpha_ii
+            paired_maps(sound_i, visual_i),  # P_b: alpha_ii
             paired_maps(sound_j, visual_i),  # P_a: alpha_ji
             paired_maps(sound_i, visual_k),  # P_v: alpha_ik
             paired_maps(sound_j, visual_k),  # P_c: alpha_jk
         ]
         positives = torch.stack([masked_mean(each, soft_mask(each)) for each in maps], 1)
-        negatives = pooled_negatives(alpha, config.negative_pool)
+        negatives = pooled_negatives(
+            sound_i, gathered(visual_i), config.negative_pool, self.memory.maps
+        )  # (b, B)
         is_negative = self.negatives_of(batch.clip.index, gathered(batch.clip.index))
         self.rows_without_negatives += sum_over_ranks((~is_negative.any(1)).sum())
         scale = exponent_scale(config)

@@ -16,7 +16,13 @@ from methods.base import Method, MethodCard, OptimConfig
 from methods.global_norm import gathered, own_rows
 from methods.lvs_vanilla import RECIPE, SMALL
 from methods.negatives import require_other_clips
-from methods.response import cosine_localization, masked_mean, response_maps, soft_mask
+from methods.response import (
+    cosine_localization,
+    masked_mean,
+    paired_maps,
+    pooled_negatives,
+    soft_mask,
+)
 from methods.two_stream import TwoStream, TwoStreamConfig
 
 EPSILON_NEGATIVE = 0.4  # LVS code, model.py at 8fe8cbb: below it a cell is background
@@ -56,10 +62,11 @@ class Lvs(Method):
         """Mean over the batch of the tri-map contrastive loss."""
         config = cast("LvsConfig", self.config)
         visual, sound = self.streams(batch.clip)
-        alpha = response_maps(gathered(sound), visual).transpose(0, 1)  # (B / W images, B, h, w)
+        others = pooled_negatives(gathered(sound), visual, "masked", self.memory.maps).T
         return trimap_rows(
-            alpha,
-            own_rows(alpha.shape[1]).to(alpha.device),
+            paired_maps(sound, visual),
+            others,  # (B / W images, B)
+            own_rows(others.shape[1]).to(others.device),
             temperature=1.0 if config.paper_literal else config.temperature,
             keep_diagonal=config.paper_literal,
         ).mean()
@@ -70,7 +77,12 @@ class Lvs(Method):
 
 
 def trimap_rows(
-    alpha: Tensor, own: Tensor, *, temperature: float, keep_diagonal: bool = False
+    base: Tensor,
+    others: Tensor,
+    own: Tensor,
+    *,
+    temperature: float,
+    keep_diagonal: bool = False,
 ) -> Tensor:
     """Contrastive loss of every image against all sounds and its own background.
 
@@ -78,7 +90,8 @@ def trimap_rows(
     denominator; here it is masked, unless ``keep_diagonal``.
 
     Args:
-        alpha: ``(N, M, h, w)`` cosine maps of M sounds on N images.
+        base: ``(N, h, w)`` cosine maps of N images under their own sounds.
+        others: ``(N, M)`` masked means of their maps under M sounds.
         own: ``(N,)`` int64, each image's own sound.
         temperature: divides all exponents.
         keep_diagonal: the code's way.
@@ -86,12 +99,9 @@ def trimap_rows(
     Returns:
         ``(N,)``.
     """
-    rows = torch.arange(len(own), device=alpha.device)
-    base = alpha[rows, own]  # (N, h, w)
     positive = masked_mean(base, soft_mask(base))
     background = masked_mean(base, 1 - soft_mask(base, epsilon=EPSILON_NEGATIVE))
-    others = masked_mean(alpha, soft_mask(alpha))  # (N, M)
-    is_own = F.one_hot(own, alpha.shape[1]).bool()
+    is_own = F.one_hot(own, others.shape[1]).bool()
     kept = others * LITERAL_DIAGONAL if keep_diagonal else torch.full_like(others, -torch.inf)
     others = torch.where(is_own, kept, others)
     logits = torch.cat([positive[:, None], others, background[:, None]], 1) / temperature

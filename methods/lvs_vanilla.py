@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,8 +15,8 @@ from methods.response import (
     contrastive_rows,
     cosine_localization,
     masked_mean,
+    paired_maps,
     pooled_negatives,
-    response_maps,
     soft_mask,
 )
 from methods.two_stream import TwoStream, TwoStreamConfig
@@ -76,30 +75,32 @@ class LvsVanilla(Method):
         """Mean over the batch of -log(P / (P + N)) (Eq. 6)."""
         config = cast("ContrastiveConfig", self.config)
         visual, sound = self.streams(batch.clip)
-        return vanilla_rows(sound, visual, config).mean()
+        return vanilla_rows(sound, visual, config, self.memory.maps).mean()
 
     def localize(self, clip: Clip) -> Localization:
         """The cosine map of a clip's sound on its frame; confidence is its maximum."""
         return cosine_localization(self.streams, clip)
 
 
-def vanilla_rows(sound: Tensor, visual: Tensor, config: ContrastiveConfig) -> Tensor:
+def vanilla_rows(
+    sound: Tensor, visual: Tensor, config: ContrastiveConfig, maps: str = "auto"
+) -> Tensor:
     """Contrastive loss of every own sound against all images of the global batch (Eq. 5-6).
 
     Args:
         sound: ``(b, D)`` of this process.
         visual: ``(b, D, h, w)`` of this process.
         config: temperature and pooling of the negatives.
+        maps: of the negatives, see :func:`methods.response.pooled_negatives`.
 
     Returns:
         ``(b,)``; its mean over devices is the mean over the global batch.
     """
-    alpha = response_maps(sound, gathered(visual))  # (b, B, h, w)
-    own = own_rows(alpha.shape[1]).to(alpha.device)
-    base = alpha[torch.arange(len(own), device=own.device), own]  # (b, h, w)
+    base = paired_maps(sound, visual)  # (b, h, w)
     positive = masked_mean(base, soft_mask(base))
-    negative = pooled_negatives(alpha, config.negative_pool)
-    is_negative = ~F.one_hot(own, alpha.shape[1]).bool()
+    negative = pooled_negatives(sound, gathered(visual), config.negative_pool, maps)  # (b, B)
+    own = own_rows(negative.shape[1]).to(negative.device)
+    is_negative = ~F.one_hot(own, negative.shape[1]).bool()
     scale = exponent_scale(config)
     return contrastive_rows(positive[:, None] / scale, negative / scale, is_negative)
 

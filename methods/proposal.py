@@ -5,7 +5,7 @@ be an object. What the sound attends to selects the boxes worth looking at; amon
 finds its source. No box is ever seen with a label.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, cast
 
@@ -28,6 +28,7 @@ from methods.base import (
     Stages,
     require_known,
 )
+from methods.chunks import in_chunks
 from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.lstm import LSTM
@@ -260,14 +261,22 @@ class Proposal(Method):
         the own sound selected: no gradient passes there, and a box is looked at once.
         """
         sounds = gathered(self.by_clip(streams.sound))  # (B, T, D)
-        seen = self.by_clip(own).unsqueeze(1)  # (b, 1, T, D)
+
+        def seen_by_its_own(own: Tensor) -> Tensor:
+            return F.cosine_similarity(own.unsqueeze(1), sounds, dim=-1)
+
+        def seen_by_all(box: Tensor, exists: Tensor) -> Tensor:
+            return F.cosine_similarity(seen_by_each(sounds, box, exists), sounds, dim=-1)
+
+        cosines: Callable[..., Tensor] = seen_by_its_own
+        parts = [self.by_clip(own)]
         if self.settings.query == "pair":
-            box, exists = self.by_clip(streams.box), self.by_clip(streams.exists)
-            seen = seen_by_each(sounds, box, exists)  # (b, B, T, D)
-        cosines = F.cosine_similarity(seen, sounds, dim=-1)  # (b, B, T)
+            cosines, parts = seen_by_all, [self.by_clip(each) for each in streams[2:4]]
+        row_bytes = sounds.numel() * sounds.element_size()  # f_v of a frame under all sounds
+        found = in_chunks(cosines, parts, row_bytes, self.memory.maps)  # (b, B, T)
         rows = own_rows(len(sounds)).to(sounds.device)
         target = rows.unsqueeze(1).expand(-1, sounds.shape[1])
-        return F.cross_entropy(cosines / self.settings.temperature, target)
+        return F.cross_entropy(found / self.settings.temperature, target)
 
     def by_clip(self, rows: Tensor) -> Tensor:
         """Rows ``(B T, ...)`` of segments as ``(B, T, ...)``."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.clip import Clip, Localization
+from methods.chunks import in_chunks
 
 EPSILON = 0.65  # Senocak et al. 2022, 3.2; LVS code model.py at 8fe8cbb
 TAU = 0.03  # the same places
@@ -88,17 +89,30 @@ def masked_mean(alpha: Tensor, mask: Tensor) -> Tensor:
     return (mask * alpha).sum((-2, -1)) / mask.sum((-2, -1)).clamp_min(SMALLEST_AREA)
 
 
-def pooled_negatives(alpha: Tensor, pool: str) -> Tensor:
-    """One value per negative map: ``mean`` (Eq. 5 as printed) or ``masked`` (LVS code).
+def pooled_negatives(sound: Tensor, visual: Tensor, pool: str, maps: str = "auto") -> Tensor:
+    """One value of the map of every sound on every image, for those that are negatives.
+
+    The mean of a map is the cosine with the mean of the normalised image, so no map is made of it.
 
     Args:
-        alpha: ``(..., h, w)``.
-        pool: ``mean`` or ``masked``.
+        sound: ``(M, D)``.
+        visual: ``(N, D, h, w)``.
+        pool: ``mean`` (Eq. 5 as printed) or ``masked`` (LVS code).
+        maps: ``auto``, ``whole`` or ``chunked``, see :func:`methods.chunks.in_chunks`.
 
     Returns:
-        ``(...)``.
+        ``(M, N)``.
     """
-    return alpha.mean((-2, -1)) if pool == "mean" else masked_mean(alpha, soft_mask(alpha))
+    cells = visual.shape[2] * visual.shape[3]
+    if pool == "mean":
+        return _einsum("md,ndhw->mn", sound, visual) / cells
+
+    def masked(images: Tensor) -> Tensor:
+        alpha = response_maps(sound, images)  # (M, n, h, w)
+        return masked_mean(alpha, soft_mask(alpha)).T
+
+    row_bytes = len(sound) * cells * max(sound.element_size(), 4)
+    return in_chunks(masked, [visual], row_bytes, maps).T
 
 
 def contrastive_rows(positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:

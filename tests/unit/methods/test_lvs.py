@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch
 from methods.base import OptimConfig
 from methods.lvs import Lvs, LvsConfig, trimap_rows
+from methods.response import masked_mean, soft_mask
 from metrics.errors import BenchError
 
 Features = Callable[..., tuple[Tensor, Tensor]]
@@ -39,6 +41,12 @@ def looped_trimap_row(
     return math.log(sum(math.exp(logit) for logit in logits)) - logits[0]
 
 
+def rows_of(alpha: Tensor, own: Tensor, **options: Any) -> Tensor:
+    """The loss of maps ``(N, M, h, w)``."""
+    base, others = alpha[torch.arange(len(own)), own], masked_mean(alpha, soft_mask(alpha))
+    return trimap_rows(base, others, own, **options)
+
+
 def drawn_maps(images: int, sounds: int) -> Tensor:
     rng = np.random.default_rng([images, sounds])
     return torch.from_numpy(rng.uniform(-0.4, 1, (images, sounds, 3, 2)))
@@ -51,7 +59,7 @@ def test_every_row_is_that_of_the_lvs_code(
 ):
     alpha, own = drawn_maps(4, 4), torch.tensor([0, 1, 2, 3])
 
-    rows = trimap_rows(alpha, own, temperature=temperature, keep_diagonal=keep_diagonal)
+    rows = rows_of(alpha, own, temperature=temperature, keep_diagonal=keep_diagonal)
 
     expected = [
         looped_trimap_row(
@@ -69,7 +77,7 @@ def test_every_row_is_that_of_the_lvs_code(
 def test_an_images_own_sound_may_stand_anywhere(loops: SimpleNamespace):
     alpha, own = drawn_maps(2, 5), torch.tensor([3, 1])
 
-    rows = trimap_rows(alpha, own, temperature=0.07)
+    rows = rows_of(alpha, own, temperature=0.07)
 
     expected = [
         looped_trimap_row(
@@ -84,8 +92,8 @@ def test_the_kept_diagonal_dominates_where_the_positive_is_negative():
     alpha = torch.full((2, 2, 1, 1), -0.1, dtype=torch.float64)
     own = torch.tensor([0, 1])
 
-    kept = trimap_rows(alpha, own, temperature=1.0, keep_diagonal=True)
-    masked = trimap_rows(alpha, own, temperature=1.0)
+    kept = rows_of(alpha, own, temperature=1.0, keep_diagonal=True)
+    masked = rows_of(alpha, own, temperature=1.0)
 
     # a single cell below 0.65 pools to -0.1 * m / 1e-8 while m < 1e-8
     pooled = -0.1 / (1 + math.exp(0.75 / 0.03)) / 1e-8
@@ -97,7 +105,7 @@ def test_the_kept_diagonal_dominates_where_the_positive_is_negative():
 def test_the_gradient_of_the_rows_is_that_of_finite_differences():
     alpha, own = drawn_maps(3, 3).requires_grad_(), torch.tensor([0, 1, 2])
 
-    assert torch.autograd.gradcheck(lambda a: trimap_rows(a, own, temperature=0.5), alpha)
+    assert torch.autograd.gradcheck(lambda a: rows_of(a, own, temperature=0.5), alpha)
 
 
 @pytest.mark.parametrize("fill", [-1.0, 0.0, 0.5, 1.0])
@@ -105,7 +113,7 @@ def test_the_gradient_of_the_rows_is_that_of_finite_differences():
 def test_equal_maps_everywhere_keep_loss_and_gradients_finite(fill: float, paper_literal: bool):
     alpha = torch.full((4, 4, 3, 2), fill, requires_grad=True)
 
-    rows = trimap_rows(alpha, torch.arange(4), temperature=0.07, keep_diagonal=paper_literal)
+    rows = rows_of(alpha, torch.arange(4), temperature=0.07, keep_diagonal=paper_literal)
     rows.sum().backward()
 
     assert torch.isfinite(rows).all()

@@ -140,16 +140,18 @@ def test_the_gradient_of_the_masked_mean_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda a: masked_mean(a, soft_mask(a)), alpha)
 
 
-def test_negatives_are_pooled_by_the_plain_or_the_masked_mean(loops: SimpleNamespace):
-    alpha = torch.linspace(-0.2, 0.9, 6, dtype=torch.float64).view(1, 1, 2, 3)
-    cells = alpha.flatten().tolist()
+def test_negatives_are_pooled_by_the_plain_or_the_masked_mean(
+    features: Features, loops: SimpleNamespace
+):
+    sound, visual = features(3)
 
-    plain, masked = pooled_negatives(alpha, "mean"), pooled_negatives(alpha, "masked")
+    plain, masked = (pooled_negatives(sound[:2], visual, pool) for pool in ("mean", "masked"))
 
-    assert plain.item() == pytest.approx(sum(cells) / 6, abs=1e-12)
-    assert masked.item() == pytest.approx(
-        loops.masked_mean(cells, loops.soft_mask(cells)), abs=1e-12
-    )
+    for i in range(2):
+        for j in range(3):
+            own, image = sound[i].numpy(), visual[j].numpy()
+            assert plain[i, j].item() == pytest.approx(loops.plain_mean(own, image), abs=1e-12)
+            assert masked[i, j].item() == pytest.approx(loops.positive(own, image), abs=1e-12)
 
 
 def drawn_rows() -> tuple[Tensor, Tensor, Tensor]:
