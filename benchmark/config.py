@@ -56,6 +56,7 @@ class TrainerConfig:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "32-true"
+    compile: bool = False  # torch.compile of both streams; needs a C++ compiler
     select: str = "last"  # last | val_loss (lowest loss on data.val_fraction)
 
 

@@ -24,6 +24,7 @@ from benchmark.boxes import (
     mean_with_interval,
     onscreen_correct,
 )
+from benchmark.compiling import require_compiler
 from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
 from benchmark.evaluator import (
@@ -114,6 +115,8 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     data.setup("test" if isinstance(method, Floor) else "fit")
     method.check(data)
     _check_trainer(config, data)
+    if config.trainer.compile:
+        require_compiler(config.method_name, method.networks)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
     truth = data.truth()
     _check_measurable(config, method, truth)

@@ -23,6 +23,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from benchmark.compiling import compiled
 from benchmark.config import RunConfig
 from benchmark.records import write_json
 from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
@@ -149,12 +150,13 @@ class StageRunner:
         if resumed is not None:
             log.info("stage %s: resumed from %s", title, resumed)
         self.data.draw, method.memory = method.draw, self.config.memory
-        trainer.fit(
-            method,
-            datamodule=self.data,
-            ckpt_path=resumed,
-            weights_only=True,
-        )
+        with compiled(method.networks if self.config.trainer.compile else ()):
+            trainer.fit(
+                method,
+                datamodule=self.data,
+                ckpt_path=resumed,
+                weights_only=True,
+            )
         if self.config.logging.wandb:
             import wandb  # slow to import, and only asked for here
 

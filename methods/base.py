@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
@@ -50,6 +50,7 @@ class OptimConfig:
     lr: float = 1e-4
     weight_decay: float = 0.0
     schedule: str = "constant"  # constant | one_cycle
+    fused: bool = True  # one kernel for all weights; sums round otherwise
 
 
 @dataclass
@@ -130,6 +131,13 @@ class Method(pl.LightningModule, ABC):
         torch.manual_seed(seed)  # subclasses build next: weights are a function of the seed
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The costly parts, which ``trainer.compile`` compiles: the networks of its ``streams``."""
+        streams = getattr(self, "streams", None)
+        found: tuple[nn.Module, ...] = getattr(streams, "networks", ())
+        return found
+
+    @property
     def inputs(self) -> Inputs:
         """What the datamodule must deliver."""
         return Inputs(
@@ -208,7 +216,10 @@ class Method(pl.LightningModule, ABC):
         """Adam, with a constant rate or one cycle over the whole run."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(
-            trained, lr=self.optim.lr, weight_decay=self.optim.weight_decay
+            trained,
+            lr=self.optim.lr,
+            weight_decay=self.optim.weight_decay,
+            fused=self.optim.fused,
         )
         if self.optim.schedule == "constant":
             return optimizer

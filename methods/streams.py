@@ -1,6 +1,7 @@
 """The two streams of methods that may keep them frozen: frames to maps, sounds to vectors."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,12 @@ class Streams(nn.Module):
         self.name, self.frozen_visual, self.frozen_audio = name, frozen_visual, frozen_audio
         self.visual.requires_grad_(not frozen_visual)
         self.audio.requires_grad_(not frozen_audio)
+
+    @property
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Of frames and of sounds, without what is in front of them."""
+        (_, visual), (sound,) = self.visual.network, self.audio.network
+        return visual, cast("nn.Sequential", sound)[1]
 
     def extractor(self) -> FrozenExtractor | None:
         """The frozen streams; None where both are trained."""

@@ -23,6 +23,7 @@ class TwoStreamConfig(MethodConfig):
 
     backbone: str = "resnet18"  # resnet18 | small
     pretrained: str | None = None  # vision weights: a file, a timm hub name, or null
+    channels_last: bool = True  # the layout of all weights in memory; sums round otherwise
 
 
 class TwoStream(nn.Module):
@@ -53,6 +54,13 @@ class TwoStream(nn.Module):
             raise BenchError(
                 f"method.backbone={config.backbone!r} is unknown; use resnet18 or small"
             )
+        if config.channels_last:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Of frames and of sounds, without what is in front of them."""
+        return self.visual, self.audio
 
     def forward(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """``V`` ``(B, D, h, w)`` and ``A`` ``(B, D)`` of each clip's target segment."""
@@ -85,9 +93,16 @@ def resnet18_map(channels: int, *, pretrained: str | None = None) -> nn.Module:
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int) -> list[nn.Module]:
     """Convolution, batch statistics and ReLU; edges are repeated, so that a frame has no rim."""
-    padding = 1 if size > 1 else 0
-    layer = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False, padding_mode="replicate")
+    layer = _Convolution(
+        inputs, outputs, size, stride, 1 if size > 1 else 0, bias=False, padding_mode="replicate"
+    )
     return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+class _Convolution(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        """Of a contiguous input where compiled: of others torch has the strides wrong."""
+        return super().forward(input.contiguous() if torch.compiler.is_compiling() else input)
 
 
 def small_visual() -> nn.Module:

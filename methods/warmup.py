@@ -33,8 +33,11 @@ AS_A_STAGE = {
     "data.labelled": None,
     "data.unlabelled": None,
     "data.feature_dtype": "float32",
+    "optim.fused": True,
     "trainer.select": "last",
     "trainer.precision": "32-true",
+    "trainer.compile": False,
+    "memory.maps": "auto",
 }
 """The same for every method that asks, whatever clips and labels its own training sees."""
 

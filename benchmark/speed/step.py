@@ -39,6 +39,7 @@ MATMUL_SIDE = 8192
 NEIGHBOURS, TRAINING_CLIPS = 1000, 4000  # K of the paper; of how many clips costs nothing
 SAME_LOSS, SAME_LOSS_TF32 = 1e-3, 2e-2  # of the first step, relative; layouts round otherwise
 TODAY, PLAIN, LAID_OUT = "as it is", "contiguous, Adam", "channels_last, fused Adam"
+FUSED = "contiguous, fused Adam"  # of LAID_OUT, what is not the layout's
 BF16, BF16_LAID_OUT = "bf16", "bf16, channels_last, fused Adam"
 FRONT_ENDS, BACKBONES = "front-ends", "backbones"
 
@@ -54,6 +55,7 @@ class Way(NamedTuple):
 WAYS: Mapping[str, Way] = {
     TODAY: Way(),
     PLAIN: Way(torch.contiguous_format, fused=False),
+    FUSED: Way(torch.contiguous_format, fused=True),
     LAID_OUT: Way(torch.channels_last, fused=True),
     BF16: Way(bf16=True),
     BF16_LAID_OUT: Way(torch.channels_last, fused=True, bf16=True),
@@ -187,7 +189,10 @@ class Steps:
         trained = [each for each in self.method.parameters() if each.requires_grad]
         optim = self.method.optim
         self.optimizer = torch.optim.Adam(
-            trained, lr=optim.lr, weight_decay=optim.weight_decay, fused=way.fused
+            trained,
+            lr=optim.lr,
+            weight_decay=optim.weight_decay,
+            fused=optim.fused if way.fused is None else way.fused,
         )
 
     def __call__(self) -> None:
@@ -208,12 +213,8 @@ def _contiguous(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
 
 def networks(method: Method) -> tuple[nn.Module, nn.Module]:
     """The visual and the sound backbone, without what is in front of them."""
-    streams = method.streams
-    if isinstance(streams, TwoStream):
-        return streams.visual, streams.audio
-    assert isinstance(streams, Streams), "methods have one of two kinds of streams"
-    (_, visual), (sound,) = streams.visual.network, streams.audio.network
-    return visual, cast("nn.Sequential", sound)[1]
+    visual, sound = method.networks
+    return visual, sound
 
 
 def network_inputs(method: Method, clip: Clip) -> tuple[Tensor, Tensor]:
@@ -425,7 +426,7 @@ def lines_of(
 
 def _layout_lines(name: str, figures: Figures, *, on_gpu: bool) -> Iterator[Line]:
     targets = {LAID_OUT: Target("at least", 1.25, "x"), BF16_LAID_OUT: Target("at least", 2.4, "x")}
-    for way in (LAID_OUT, BF16, BF16_LAID_OUT):
+    for way in (FUSED, LAID_OUT, BF16, BF16_LAID_OUT):
         label = f"{name}: step, {way}"
         if way in figures.refused:
             yield Line(name=label, note=figures.refused[way])

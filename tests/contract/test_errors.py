@@ -91,6 +91,7 @@ def test_an_unknown_data_set(refused: Callable[..., str]) -> None:
         ("method.backbone=vgg", "method.backbone='vgg' is unknown; use resnet18 or small"),
         ("optim.schedule=cosine", "optim.schedule='cosine' is unknown; use constant or one_cycle"),
         ("data.augmentation=mixup", "data.augmentation='mixup' is unknown; use one of none"),
+        ("memory.maps=some", "memory.maps='some' is unknown; use auto, whole or chunked"),
         ("trainer.select=best", "trainer.select='best' is unknown; use last or val_loss"),
         ("trainer.strategy=fast", "the trainer.* settings cannot be had on this machine"),
         ("trainer.accelerator=tpu", "the trainer.* settings cannot be had on this machine"),

@@ -382,3 +382,20 @@ def test_all_values_can_stand_in_a_json_file() -> None:
     config = composed("data.root=null")
 
     assert dict(config.values) == json.loads(json.dumps(dict(config.values)))
+
+
+def test_layout_and_optimiser_are_settings_where_they_are_known_to_win() -> None:
+    laid_out = compose("hardpos", "vggss").values
+    others = compose("attention", "vggss").values
+
+    assert (laid_out["method.channels_last"], laid_out["optim.fused"]) == (True, True)
+    assert "method.channels_last" not in others
+    assert others["optim.fused"] is True
+
+
+def test_memory_and_compiling_are_part_of_a_runs_identity() -> None:
+    usual = composed()
+
+    assert (usual.memory.maps, usual.trainer.compile) == ("auto", False)
+    for word in ("memory.maps=chunked", "trainer.compile=true"):
+        assert content_hash(composed(word).identity()) != content_hash(usual.identity())

@@ -109,6 +109,19 @@ def test_adam_gets_the_rate_and_decay_as_they_stand_and_no_frozen_parameter():
     assert [id(parameter) for parameter in group["params"]] == [id(method.slope)]
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_adam_is_fused_unless_the_setting_says_otherwise(fused: bool):
+    method = Line(OptimConfig(lr=0.3) if fused else OptimConfig(lr=0.3, fused=False))
+
+    optimizer = method.configure_optimizers()
+    method.slope.grad = torch.full_like(method.slope, 2.0)
+    before = method.slope.detach().clone()
+    optimizer.step()
+
+    assert optimizer.defaults["fused"] is fused
+    torch.testing.assert_close(method.slope.detach(), before - 0.3)  # a first step is the rate
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_one_cycle_spans_the_whole_run():
     method = Line(OptimConfig(lr=0.25, schedule="one_cycle"))

@@ -179,3 +179,18 @@ def test_small_takes_no_weights():
 def test_an_unknown_backbone_is_refused_in_words():
     with pytest.raises(BenchError, match="method.backbone='vgg' is unknown; use resnet18 or small"):
         TwoStream(small_config(backbone="vgg"))
+
+
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_weights_lie_as_the_setting_says_and_give_the_same_features(laid_out: bool):
+    clip = noise_clip(2, 1, 64, 16000)
+    torch.manual_seed(0)
+    expected = TwoStream(small_config(channels_last=True))(clip)
+    torch.manual_seed(0)
+
+    streams = TwoStream(small_config(channels_last=laid_out))
+
+    weight = streams.visual[3].weight  # (48, 24, 4, 4)
+    assert weight.is_contiguous(memory_format=torch.channels_last) is laid_out
+    for one, other in zip(streams(clip), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
