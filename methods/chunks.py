@@ -30,9 +30,9 @@ def in_chunks(
     Returns:
         ``(N, ...)``.
     """
-    if not is_chunked(len(parts[0]) * row_bytes, maps):
+    if len(parts[0]) == 0 or not is_chunked(len(parts[0]) * row_bytes, maps):
         return values(*parts)
-    rows = max(1, CHUNK // row_bytes)
+    rows = max(1, CHUNK // max(1, row_bytes))
     chunks = zip(*(torch.split(part, rows) for part in parts), strict=True)
     kept: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     return torch.cat([cast("Tensor", checkpoint(values, *chunk, **kept)) for chunk in chunks])

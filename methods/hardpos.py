@@ -204,10 +204,13 @@ class HardPos(Method):
         visual, sound = self.streams(batch.clip.cat(batch.extra))
         (visual_i, visual_k), (sound_i, sound_j) = visual.split(size), sound.split(size)
         maps = [
-            paired_maps(sound_i, visual_i),  # P_b: alpha_ii
-            paired_maps(sound_j, visual_i),  # P_a: alpha_ji
-            paired_maps(sound_i, visual_k),  # P_v: alpha_ik
-            paired_maps(sound_j, visual_k),  # P_c: alpha_jk
+            paired_maps(sound, visual, self.memory.maps)
+            for sound, visual in (
+                (sound_i, visual_i),  # P_b: alpha_ii
+                (sound_j, visual_i),  # P_a: alpha_ji
+                (sound_i, visual_k),  # P_v: alpha_ik
+                (sound_j, visual_k),  # P_c: alpha_jk
+            )
         ]
         positives = torch.stack([masked_mean(each, soft_mask(each)) for each in maps], 1)
         negatives = pooled_negatives(

@@ -64,7 +64,7 @@ class Lvs(Method):
         visual, sound = self.streams(batch.clip)
         others = pooled_negatives(gathered(sound), visual, "masked", self.memory.maps).T
         return trimap_rows(
-            paired_maps(sound, visual),
+            paired_maps(sound, visual, self.memory.maps),
             others,  # (B / W images, B)
             own_rows(others.shape[1]).to(others.device),
             temperature=1.0 if config.paper_literal else config.temperature,

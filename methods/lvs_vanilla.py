@@ -96,7 +96,7 @@ def vanilla_rows(
     Returns:
         ``(b,)``; its mean over devices is the mean over the global batch.
     """
-    base = paired_maps(sound, visual)  # (b, h, w)
+    base = paired_maps(sound, visual, maps)  # (b, h, w)
     positive = masked_mean(base, soft_mask(base))
     negative = pooled_negatives(sound, gathered(visual), config.negative_pool, maps)  # (b, B)
     own = own_rows(negative.shape[1]).to(negative.device)

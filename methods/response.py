@@ -35,17 +35,23 @@ def response_maps(sound: Tensor, visual: Tensor) -> Tensor:
     return _einsum("md,ndhw->mnhw", sound, visual)
 
 
-def paired_maps(sound: Tensor, visual: Tensor) -> Tensor:
+def paired_maps(sound: Tensor, visual: Tensor, maps: str = "auto") -> Tensor:
     """Cosine map of sound i on image i; not in half precision.
 
     Args:
         sound: ``(B, D)``.
         visual: ``(B, D, h, w)``.
+        maps: whether the normalised images are kept, see :func:`methods.chunks.in_chunks`.
 
     Returns:
         ``(B, h, w)`` in [-1, 1].
     """
-    return _einsum("bd,bdhw->bhw", sound, visual)
+
+    def paired(sound: Tensor, visual: Tensor) -> Tensor:
+        return _einsum("bd,bdhw->bhw", sound, visual)
+
+    row_bytes = visual[:1].numel() * max(visual.element_size(), 4)
+    return in_chunks(paired, [sound, visual], row_bytes, maps)
 
 
 def _einsum(rule: str, sound: Tensor, visual: Tensor) -> Tensor:

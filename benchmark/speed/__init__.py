@@ -15,6 +15,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "shards": "files to shards, and clips out of shards, at 240 and at 2,000,000 clips",
         "training": "clips through a training step, from frames and from kept features",
         "step": "one training step of each method, its front-ends and its backbones",
+        "memory": "the maps of a global batch of 1,024, whole and in chunks",
         "stall": "a step and the loader of two processes that feeds it",
         "mining": "training lists to the neighbours of each clip, at 10,000 and 144,000 clips",
         "proposals": "pictures to object boxes, by one thread and by two",
