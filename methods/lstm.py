@@ -8,9 +8,9 @@ class LSTM(nn.LSTM):
     """``nn.LSTM`` of one layer over ``(N, T, inputs)``, never in half precision.
 
     On a GPU autocast runs cuDNN's LSTMs in float16 even where bfloat16 is asked for
-    (aten/src/ATen/cudnn/AutocastRNN.cpp of PyTorch at 0d0444e). Without a scale of gradients, which
-    bfloat16 needs none of, sums over a hundred thousand cells pass 65,504 and all ends in NaN. On
-    a CPU, oneDNN refuses bfloat16 where the processor does not multiply such numbers.
+    (aten/src/ATen/cudnn/AutocastRNN.cpp of PyTorch at 0d0444e) and without the scale of gradients
+    that float16 needs: sums over a hundred thousand cells may pass 65,504. On a CPU, oneDNN refuses
+    bfloat16 where the processor does not multiply such numbers.
     """
 
     def __init__(self, inputs: int, hidden: int) -> None:
