@@ -1,16 +1,22 @@
 """Fixtures that several packages share."""
 
+import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
+RANK_PROCESS = Path(__file__).with_name("rank_process.py")
 NUMBER_BITS = 12
 
 
@@ -21,6 +27,56 @@ def shared_data() -> Path:
     if not (folder / "annotations").is_dir():
         pytest.skip(f"real annotation files not found in {folder}; set AVLOC_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """``on_processes(count, function, ...)``: what a function of a test file returns on each rank.
+
+    Further arguments are plain JSON values. The processes share a gloo group, which Lightning takes
+    for its own.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def results(count: int, function: Callable[..., Any], *arguments: object) -> list[Any]:
+        folder = tmp_path_factory.mktemp("ranks")
+        if not started:
+            started.append(rank_process())
+        file, name = function.__code__.co_filename, function.__name__
+        call = [count, file, name, arguments, os.environ.get("AVLOC_CACHE", ""), str(folder)]
+        print(json.dumps(call), file=started[0].stdin, flush=True)
+        wait_until_done(started[0])
+        return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(count)]
+
+    yield results
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def rank_process() -> "subprocess.Popen[str]":
+    """A fresh process of ``rank_process.py``."""
+    return subprocess.Popen(
+        [sys.executable, str(RANK_PROCESS)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until_done(process: "subprocess.Popen[str]") -> None:
+    """Returns when the call has ended; fails the test with what a rank that failed printed."""
+    printed = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "done\n":
+            return
+        if line == "failed\n":
+            break
+        printed.append(line)
+    pytest.fail("a process failed:\n" + "".join(printed))
 
 
 @pytest.fixture(scope="session")

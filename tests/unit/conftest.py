@@ -1,11 +1,7 @@
 """What the tests of several packages build on: small clips, and two processes."""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,59 +13,13 @@ from datamodules.base import ClipData, DataConfig, DataReport, Split
 from datamodules.clip import Inputs
 from metrics.truth import Truth
 
-ROOT = Path(__file__).resolve().parents[2]
-RANK_PROCESS = Path(__file__).with_name("rank_process.py")
 SMALL = Inputs(image_size=8, sample_rate_hz=100, segment_seconds=0.5)
 
 
 @pytest.fixture(scope="session")
-def on_two_processes(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[Callable[[], Any]], list[Any]]]:
-    """``on_two_processes(function)``: what a function of a test file returns on each of two ranks.
-
-    The processes share a gloo group, start at the first call and stay for the session.
-    """
-    processes: list[subprocess.Popen[str]] = []
-
-    def results(function: Callable[[], Any]) -> list[Any]:
-        folder = tmp_path_factory.mktemp("ranks")
-        if not processes:
-            processes.extend(rank_process(folder / "rendezvous", rank) for rank in (0, 1))
-        call = [function.__code__.co_filename, function.__name__, str(folder)]
-        for process in processes:
-            print(json.dumps(call), file=process.stdin, flush=True)
-        for process in processes:
-            wait_until_done(process)
-        return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
-
-    yield results
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def rank_process(rendezvous: Path, rank: int) -> "subprocess.Popen[str]":
-    """A fresh process of ``rank_process.py``."""
-    return subprocess.Popen(
-        [sys.executable, str(RANK_PROCESS), str(rendezvous), str(rank)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def wait_until_done(process: "subprocess.Popen[str]") -> None:
-    """Returns when the call has ended; fails the test with the output of a process that died."""
-    printed = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == "done\n":
-            return
-        printed.append(line)
-    pytest.fail("a process ended before it was done:\n" + "".join(printed))
+def on_two_processes(on_processes: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """``on_two_processes(function)``: ``on_processes`` with two of them."""
+    return partial(on_processes, 2)
 
 
 class TinyClips(ClipData):

@@ -1,9 +1,5 @@
-import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -11,7 +7,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datamodules.clip import Batch, Clip, Inputs, Localization
-from methods import METHODS
 from methods.base import Method, MethodCard, MethodConfig, OptimConfig
 from metrics.errors import BenchError
 
@@ -172,118 +167,3 @@ def test_a_test_step_is_the_answer_for_the_clip():
     answer = Line(OptimConfig()).test_step(batch, 0, 1)
 
     assert answer.heatmap.shape == (2, 4, 4)
-
-
-TRAINED = [name for name in METHODS if METHODS[name][0].split(":")[0] != "methods.floors"]
-STEPS = [(name, {}) for name in TRAINED] + [("hardpos", {"positives": "random"})]
-PRECISIONS = (torch.float32, torch.float64)
-NUM_TRAIN, ROWS = 24, [3, 20, 9, 14, 0, 17, 6, 11]
-
-
-def noise_clip(
-    frame_rows: list[int],
-    sound_rows: list[int],
-    dtype: torch.dtype,
-    segments: int,
-    proposals: int,
-) -> Clip:
-    """Segments of 64 px and 1 s that are a function of the rows of their clips."""
-    frames, sounds = [], []
-    for frame_row, sound_row in zip(frame_rows, sound_rows, strict=True):
-        blocks = np.random.default_rng([frame_row, 0]).integers(256, size=(segments, 3, 8, 8))
-        frames.append(blocks.repeat(8, 2).repeat(8, 3).astype(np.uint8))
-        draws = np.random.default_rng([sound_row, 1])
-        loudness = draws.uniform(0, 1, (segments, 1))
-        sounds.append(loudness * draws.uniform(-1, 1, (segments, 16000)))
-    return Clip(
-        torch.tensor(frame_rows),
-        torch.from_numpy(np.stack(frames)),
-        torch.from_numpy(np.stack(sounds)).to(dtype),
-        torch.zeros(len(frame_rows), dtype=torch.int64),
-        torch.stack([noise_boxes(row, segments, proposals) for row in frame_rows]),
-    )
-
-
-def noise_boxes(row: int, segments: int, proposals: int) -> torch.Tensor:
-    """Boxes ``(T, P, 4)`` float32 of each segment, every third row without the last half."""
-    corners = np.random.default_rng([row, 2]).random((segments, proposals, 2, 2))
-    boxes = torch.from_numpy(np.sort(corners, axis=2)).flatten(2).float()
-    if row % 3 == 0:
-        boxes[:, proposals // 2 :] = torch.nan
-    return boxes
-
-
-def small_method(name: str, settings: dict[str, object]) -> Method:
-    module, class_name = METHODS[name][0].split(":")
-    method_class = getattr(importlib.import_module(module), class_name)
-    small = {
-        key.removeprefix("method."): value
-        for key, value in method_class.presets["small"].items()
-        if key.startswith("method.")
-    }
-    method = method_class(method_class.Config(**{**small, **settings}), OptimConfig(), seed=1)
-    if name == "hardpos":
-        with_neighbours(method, mined="positives" not in settings)
-    return method
-
-
-def with_neighbours(method: Any, *, mined: bool) -> None:
-    """Neighbours of a training list, some of them in the batch."""
-    method.num_train, method.draw = NUM_TRAIN, method.drawn_positives
-    if mined:
-        shifts = np.arange(NUM_TRAIN)[:, None]
-        method.by_sound = (shifts + np.array([3, 5, 8])) % NUM_TRAIN
-        method.by_image = (shifts + np.array([6, 5, 1])) % NUM_TRAIN
-
-
-def one_step(
-    name: str, settings: dict[str, object], rank: int, world_size: int, dtype: torch.dtype
-) -> dict[str, Any]:
-    """Loss and parameter gradients of one training step on a rank's stride of the batch."""
-    method = small_method(name, settings).to(dtype)
-    rows = ROWS[rank::world_size]
-    asked = (dtype, method.inputs.num_segments, method.inputs.proposals)
-    extra = None
-    if method.draw is not None:
-        frames, sounds = method.draw(np.array(rows), 0, method.seed)
-        extra = noise_clip(frames.tolist(), sounds.tolist(), *asked)
-    loss = method.loss(Batch(noise_clip(rows, rows, *asked), extra=extra))
-    loss.backward()
-    gradients = {key: value.grad for key, value in method.named_parameters() if value.requires_grad}
-    buffers = {key: value for key, value in method.named_buffers() if "running" in key}
-    return {"loss": loss.item(), "gradients": gradients, "buffers": buffers,
-            "figures": method.figures()}  # fmt: skip
-
-
-def steps_of_one_of_two_ranks() -> list[dict[str, Any]]:
-    """Every step on this process; called by ``two_ranks``."""
-    rank = torch.distributed.get_rank()
-    return [one_step(*step, rank, 2, dtype) for step in STEPS for dtype in PRECISIONS]
-
-
-@pytest.fixture(scope="module")
-def two_ranks(on_two_processes: Callable[..., list[Any]]) -> list[list[dict[str, Any]]]:
-    return on_two_processes(steps_of_one_of_two_ranks)
-
-
-@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_a_training_step_on_two_processes_is_that_of_one(
-    two_ranks: list[list[dict[str, Any]]], step: tuple[str, dict[str, object]], dtype: torch.dtype
-):
-    place = STEPS.index(step) * len(PRECISIONS) + PRECISIONS.index(dtype)
-    first, second = (rank[place] for rank in two_ranks)
-    expected = one_step(*step, 0, 1, dtype)
-
-    # In single precision one process is itself up to 6e-4 from its own gradients in double
-    # precision (tau = 0.03 and ReLU at zero magnify rounding); the sharp test is the double one.
-    near, near_gradient = (1e-5, 1e-3) if dtype == torch.float32 else (1e-10, 1e-10)
-    assert (first["loss"] + second["loss"]) / 2 == pytest.approx(expected["loss"], abs=near)
-    assert expected["figures"] == first["figures"] == second["figures"]
-    assert max(gradient.abs().max() for gradient in expected["gradients"].values()) > 1e-4
-    for key, gradient in expected["gradients"].items():
-        mean = (first["gradients"][key] + second["gradients"][key]) / 2  # as DDP averages
-        torch.testing.assert_close(mean, gradient, rtol=0, atol=near_gradient)
-    for key, value in expected["buffers"].items():
-        for rank in (first, second):
-            torch.testing.assert_close(rank["buffers"][key], value, rtol=0, atol=near)
