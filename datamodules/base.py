@@ -419,7 +419,7 @@ class ClipData(pl.LightningDataModule, ABC):
     ) -> DataLoader[Batch]:
         """Every clip of a split once, in order; row ``i`` with the sound of ``sound_of[i]``.
 
-        Each process reads its stride of the rows, or all of them with ``whole``.
+        Each process reads its stride of the batches, or all of them with ``whole``.
         """
         rows = np.arange(len(self.report.splits[split]))
         rank, world_size = (0, 1) if whole else self._place()

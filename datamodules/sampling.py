@@ -91,7 +91,11 @@ class GlobalBatchSampler(Sampler[Keys]):
 
 
 class StrideSampler(Sampler[Keys]):
-    """Every row of this rank once, in order, without padding; a rank may have none."""
+    """Batches of rows in order, shared out whole and without padding; a rank may have none.
+
+    A batch is the same for any number of ranks, and so are the last bits of what a network answers,
+    which depend on how many clips it sees at once.
+    """
 
     def __init__(
         self,
@@ -103,7 +107,7 @@ class StrideSampler(Sampler[Keys]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Takes its stride of the rows.
+        """Takes its stride of the batches.
 
         Args:
             rows: ``(N,)`` rows of the split to go through.
@@ -114,13 +118,14 @@ class StrideSampler(Sampler[Keys]):
             world_size: number of processes.
         """
         self.batch_size, self.source = batch_size, source
-        self.rows, self.sound_of = rows[rank::world_size], sound_of[rank::world_size]
+        self.rows, self.sound_of = rows, sound_of
+        self.starts = range(rank * batch_size, len(rows), world_size * batch_size)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[Keys]:
-        for start in range(0, len(self.rows), self.batch_size):
+        for start in self.starts:
             part = slice(start, start + self.batch_size)
             yield Keys(self.rows[part], self.sound_of[part], 0, source=self.source)
 

@@ -167,13 +167,13 @@ def test_the_two_test_loaders_differ_in_the_sound_alone(tiny_clips: Built):
     assert [row for clip in own for row in clip.index.tolist()] == [0, 1, 2, 3, 4]
 
 
-def test_test_rows_are_shared_by_stride_and_a_device_may_have_none(tiny_clips: Built):
+def test_test_batches_are_shared_whole_and_a_device_may_have_none(tiny_clips: Built):
     rows = []
     for rank in range(4):
-        data = on_rank(tiny_clips(sizes={"test": 3}), rank, 4)
-        rows.append([row for batch in data.test_dataloader()[0] for row in batch.clip.index])
+        data = on_rank(tiny_clips(sizes={"test": 9}), rank, 4)
+        rows.append([batch.clip.index.tolist() for batch in data.test_dataloader()[0]])
 
-    assert rows == [[0], [1], [2], []]
+    assert rows == [[[0, 1, 2, 3]], [[4, 5, 6, 7]], [[8]], []]
 
 
 def test_a_whole_split_can_be_read_on_every_device(tiny_clips: Built):

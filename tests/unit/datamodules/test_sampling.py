@@ -136,11 +136,14 @@ def test_the_length_of_a_stride_is_its_number_of_batches(num_rows: int):
         assert len(list(sampler)) == len(sampler)
 
 
-def test_a_stride_goes_in_ascending_order_and_in_whole_batches():
+def test_ranks_take_the_batches_of_one_in_turn():
     rows = np.arange(7)
-    batches = [keys.frame.tolist() for keys in StrideSampler(rows, rows, 2, world_size=2)]
+    shares = [
+        [keys.frame.tolist() for keys in StrideSampler(rows, rows, 2, rank=rank, world_size=2)]
+        for rank in (0, 1)
+    ]
 
-    assert batches == [[0, 2], [4, 6]]
+    assert shares == [[[0, 1], [4, 5]], [[2, 3], [6]]]
 
 
 def looped_swap(ids: list[str], categories: list[str | None], seed: int) -> list[int]:
