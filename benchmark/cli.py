@@ -208,8 +208,8 @@ def _run(options: argparse.Namespace) -> int:
         raise BenchError(f"--seeds must be at least 1, got {options.seeds}")
     if options.limit is not None:
         print(f"bench: --limit {options.limit}: this run will not be ranked", file=sys.stderr)
+    from benchmark.ranks import is_first_rank
     from benchmark.runner import run
-    from benchmark.stages import is_first_rank
 
     _quiet_lightning()
     for seed in range(first.seed, first.seed + (options.seeds or 1)):
@@ -257,8 +257,8 @@ def _show_finished(finished: "Finished", *, as_json: bool) -> None:
 def _run_experiment(options: argparse.Namespace) -> int:
     _refuse_beside_experiment(options)
     from benchmark.experiment import run_experiment
+    from benchmark.ranks import is_first_rank
     from benchmark.runner import run
-    from benchmark.stages import is_first_rank
 
     _quiet_lightning()
     given = _given(options)
@@ -920,13 +920,18 @@ def _add_mine(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 def _mine(options: argparse.Namespace) -> int:
     from benchmark.mine import mine_features, mine_run
+    from benchmark.ranks import is_first_rank, joined
 
     _quiet_lightning()
-    if options.features is not None:
-        _refuse({"--pool": options.pool, "settings": options.overrides}, "with --features")
-        mined = [mine_features(options.features, options.out, options.k)]
-    else:
-        mined = mine_run(options.run, options.out, options.k, options.pool, options.overrides)
+    with joined() as device:
+        if options.features is not None:
+            _refuse({"--pool": options.pool, "settings": options.overrides}, "with --features")
+            mined = [mine_features(options.features, options.out, options.k, device)]
+        else:
+            given = (options.k, options.pool, options.overrides)
+            mined = mine_run(options.run, options.out, *given, device)
+    if not is_first_rank():
+        return DONE
     if options.json:
         print(json.dumps([each.to_dict() for each in mined]))
     else:

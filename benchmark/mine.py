@@ -46,22 +46,31 @@ class Mined(NamedTuple):
         return words if self.purity is None else f"{words}; purity {self.purity:.3f}"
 
 
-def mine_features(features: Path, out: Path | None, count: int | None) -> Mined:
+def mine_features(
+    features: Path, out: Path | None, count: int | None, device: torch.device
+) -> Mined:
     """Neighbours of a feature file.
 
     Args:
         features: ``.npy`` of ``(n, D)`` float32.
         out: ``.npy``; ``F-neighbours.npy`` beside the features if None.
         count: K; that of :func:`methods.hardpos.neighbours_for` if None.
+        device: where long lists are searched.
 
     Raises:
         BenchError: see :func:`methods.neighbour_files.mine`.
     """
-    return _mined(features, out or features.with_name(f"{features.stem}-neighbours.npy"), count)
+    out = out or features.with_name(f"{features.stem}-neighbours.npy")
+    return _mined(features, out, count, device)
 
 
 def mine_run(
-    run: Path, out: Path | None, count: int | None, pool: str | None, overrides: Sequence[str]
+    run: Path,
+    out: Path | None,
+    count: int | None,
+    pool: str | None,
+    overrides: Sequence[str],
+    device: torch.device,
 ) -> list[Mined]:
     """Neighbours of a run's training list by sound and by image, as stage 2 of `hardpos` has them.
 
@@ -71,6 +80,7 @@ def mine_run(
         count: K; that of :func:`methods.hardpos.neighbours_for` if None.
         pool: ``mean`` or ``response``; as the run had it if None.
         overrides: settings, for files that lie elsewhere now.
+        device: of this process; those of a group share the work.
 
     Raises:
         BenchError: the run is none, its method has no two streams, or its data cannot be read.
@@ -86,28 +96,28 @@ def mine_run(
     data = recorded_data(trained.record, method, of_data, stage="fit")
     folder = _made(out or run / "mined")
     chosen = str(pool or getattr(method.config, "mining_pool", "mean"))
-    embed(cast("EmbedsClips", method.to(_device())), data, chosen, folder)
+    embed(cast("EmbedsClips", method.to(device)), data, chosen, folder)
     categories = _categories(data)
     return [
-        _mined(folder / features, folder / neighbours, count, categories)
+        _mined(folder / features, folder / neighbours, count, device, categories)
         for features, neighbours in MINED.items()
     ]
 
 
 def _mined(
-    features: Path, out: Path, count: int | None, categories: NDArray[np.int64] | None = None
+    features: Path,
+    out: Path,
+    count: int | None,
+    device: torch.device,
+    categories: NDArray[np.int64] | None = None,
 ) -> Mined:
     rows, width = open_features(features).shape
     count = neighbours_for(rows) if count is None else count
     started = time.monotonic()
-    mining: Mining = mine(features, out, count, _device())
+    mining: Mining = mine(features, out, count, device)
     seconds = time.monotonic() - started
     found = None if categories is None else purity(mining.neighbours, categories)
     return Mined(out, rows, width, count, mining.made, seconds, found)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _made(folder: Path) -> Path:

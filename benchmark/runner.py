@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ from benchmark.evaluator import (
 )
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors, truth_hash
 from benchmark.predictions import write_predictions
+from benchmark.ranks import from_first, is_first_rank, require_all_processes
 from benchmark.records import (
     BOXES,
     Card,
@@ -60,12 +62,13 @@ from benchmark.records import (
 )
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import PATHS, content_hash, nested
-from benchmark.stages import StageRunner, is_first_rank, lists_of, locked
+from benchmark.stages import StageRunner, lists_of, locked
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method
 from methods.chunks import MAPS
 from methods.floors import Floor
+from methods.global_norm import world_size
 from metrics.bootstrap import paired_difference
 from metrics.ceilings import skill
 from metrics.errors import BenchError
@@ -77,6 +80,7 @@ from metrics.scoring import Scores, score
 from metrics.truth import Truth, measured_truth
 
 log = logging.getLogger(__name__)
+LAUNCH = ".launch"  # names the process that a run was started by last
 PROTOCOL = "bench-v1"
 FIELD_PROTOCOLS = ("lvs", "ezvsl")  # in every record; bench score applies any other to its maps
 CONSENSUS_PROTOCOL = "senocak"  # in records of data with several annotators, whom it lets vote
@@ -189,6 +193,7 @@ def _method(config: RunConfig) -> Method:
 
 
 def _check_trainer(config: RunConfig, data: ClipData) -> None:
+    require_all_processes(config.trainer.devices, config.trainer.num_nodes)
     select = config.trainer.select
     if select not in ("last", "val_loss"):
         raise BenchError(f"trainer.select={select!r} is unknown; use last or val_loss")
@@ -223,25 +228,51 @@ def _check_measurable(config: RunConfig, method: Method, truth: Sequence[Truth])
 def run_folder(config: RunConfig, config_hash: str, *, fresh: bool) -> tuple[Path, bool]:
     """The folder of a run, made if there is none, and whether it is finished.
 
-    The newest folder of that configuration is taken; ``fresh`` makes one. Only the first rank makes
-    folders, the others wait for it.
+    The newest folder of that configuration is taken; ``fresh`` makes one. The first process
+    chooses, and all take what it chose.
     """
-    runs = Path(config.logging.runs)
+
+    def chosen() -> list[str]:
+        folder = _known_folder(config, config_hash, fresh=fresh) or _new_folder(config, config_hash)
+        if is_first_rank():
+            write_atomically(folder / LAUNCH, str(os.getpid()).encode())
+        return [str(folder), *(["finished"] if (folder / "record.json").exists() else [])]
+
+    place, *finished = from_first(chosen)
+    return Path(place), bool(finished)
+
+
+def _known_folder(config: RunConfig, config_hash: str, *, fresh: bool) -> Path | None:
+    """The newest folder of a configuration; None where the first process has to make one.
+
+    A process that Lightning started waits for the folder of the process that it is a child of.
+    """
     name = f"*-{config.method_name}-{config.data_name}-{config_hash[:8]}"
     while not fresh or not is_first_rank():
-        for folder in sorted(runs.glob(name), reverse=True):
-            if folder.is_dir():
-                return folder, (folder / "record.json").exists()
+        for folder in sorted(Path(config.logging.runs).glob(name), reverse=True):
+            if folder.is_dir() and (is_first_rank() or _is_of_this_launch(folder)):
+                return folder
         if is_first_rank():
             break
         time.sleep(0.2)
+    return None
+
+
+def _is_of_this_launch(folder: Path) -> bool:
+    file = folder / LAUNCH
+    if os.environ.get("NODE_RANK", "0") != "0":  # the process that chose it is on another node
+        return file.exists()
+    return file.exists() and file.read_text() == str(os.getppid())
+
+
+def _new_folder(config: RunConfig, config_hash: str) -> Path:
     while True:
-        folder = runs / run_folder_name(
+        folder = Path(config.logging.runs) / run_folder_name(
             datetime.now(UTC), config.method_name, config.data_name, config_hash
         )
         try:
             folder.mkdir(parents=True)
-            return folder, False
+            return folder
         except FileExistsError:
             if not folder.is_dir():
                 raise BenchError(f"{folder} is a file; remove it or set logging.runs") from None
@@ -382,7 +413,7 @@ def _record(
         overrides=tuple(
             word for word in config.overrides if not PATHS.fullmatch(word.partition("=")[0])
         ),
-        environment=environment(),
+        environment={**environment(), "processes": world_size()},
         git=git_state(Path(benchmark.__file__).parents[1]),
         seconds=Seconds(0.0, 0.0, 0.0),
         notes=stages.notes,

@@ -21,10 +21,10 @@ from filelock import FileLock, Timeout
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from benchmark.compiling import compiled
 from benchmark.config import RunConfig
+from benchmark.ranks import from_first, is_first_rank
 from benchmark.records import write_json
 from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
 from datamodules.base import ClipData
@@ -140,7 +140,7 @@ class StageRunner:
 
     def train(self, method: Method, folder: Path, *, title: str) -> None:
         """Trains a method into a folder, or loads what the folder already has."""
-        if (folder / DONE).exists():
+        if from_first((folder / DONE).exists):
             self._reuse(title, folder)
             load_weights(method, folder / WEIGHTS)
             return
@@ -293,11 +293,6 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def is_first_rank() -> bool:
-    """Whether this process writes the files; true before any other process exists."""
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def load_weights(method: Method, path: Path, *, remedy: str | None = None) -> None:

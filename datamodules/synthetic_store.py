@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.lib.format import open_memmap
 
 from datamodules.cache import build_folder, file_entries, first_difference
@@ -46,7 +47,10 @@ def _is_filled(folder: Path) -> bool:
 
 def _build(folder: Path, config: SyntheticConfig) -> None:
     try:
-        build_folder(folder, partial(_write_all, config=config))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not _is_filled(folder):  # another process may have made them meanwhile
+                build_folder(folder, partial(_write_all, config=config))
     except OSError as error:
         raise BenchError(
             f"cannot write synthetic clips to {folder} ({error.strerror or error}); "
