@@ -40,6 +40,7 @@ LOWEST = {
     "data.shuffle_block": 1,
     "optim.weight_decay": 0,
     "trainer.max_epochs": 1,
+    "trainer.accumulate": 1,
 }
 """Smallest values that have a meaning; below, some library would fail in words of its own."""
 ABOVE_ZERO = ("optim.lr", "method.temperature")
@@ -58,6 +59,7 @@ class TrainerConfig:
     precision: str = "32-true"
     compile: bool = False  # torch.compile of both streams; needs a C++ compiler
     select: str = "last"  # last | val_loss (lowest loss on data.val_fraction)
+    accumulate: int = 1  # batches whose gradients make one step; each has its own negatives alone
 
 
 @dataclass

@@ -194,6 +194,12 @@ def _method(config: RunConfig) -> Method:
 
 def _check_trainer(config: RunConfig, data: ClipData) -> None:
     require_all_processes(config.trainer.devices, config.trainer.num_nodes)
+    batches = len(data.report.splits.get("train", ())) // config.data.batch_size
+    if 1 < config.trainer.accumulate > batches:
+        raise BenchError(
+            f"trainer.accumulate={config.trainer.accumulate} needs as many batches in an epoch and "
+            f"there are {batches}; lower it, or data.batch_size={config.data.batch_size}"
+        )
     select = config.trainer.select
     if select not in ("last", "val_loss"):
         raise BenchError(f"trainer.select={select!r} is unknown; use last or val_loss")
@@ -319,6 +325,10 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     method.prepare(stages, data)
     data.cached_features = cached_features(method.extractor(), data, stages.device)
     stages.train(method, folder / "training", title="training")
+    together, size = stages.config.trainer.accumulate, stages.config.data.batch_size
+    if together > 1:  # told, for it is no batch of as many clips
+        stages.note("clips_of_a_step", together * size)
+        stages.note("clips_with_negatives_among_each_other", size)
     for name, figure in method.figures().items():
         stages.note(name, figure)
     started = time.monotonic()

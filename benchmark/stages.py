@@ -190,7 +190,17 @@ class StageRunner:
             limit_val_batches=1.0 if selects else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=10,
+            accumulate_grad_batches=settings.accumulate,
+            limit_train_batches=self._whole_steps(),
         )
+
+    def _whole_steps(self) -> int | float:
+        """Batches of an epoch without those that fill no step of ``trainer.accumulate``."""
+        together = self.config.trainer.accumulate
+        if together == 1:
+            return 1.0
+        batches = len(self.data.report.splits["train"]) // self.config.data.batch_size
+        return batches - batches % together
 
     def tester(self, collector: Callback) -> pl.Trainer:
         """A Lightning trainer that tests and writes nothing."""

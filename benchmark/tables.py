@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.records import Difference, Figures, Interval, ProtocolFigures, Record
+from benchmark.settings import flat
 
 NONE = "-"
 SHOWN_FIRST = ("ciou@0.5", "ciou@0.3", "auc", "pixel_ap", "pointing")
@@ -146,12 +147,24 @@ def _fact_lines(record: Record) -> Iterable[tuple[str, str]]:
         gaps = f", {len(train.missing)} missing, {len(train.unreadable)} unreadable"
         yield "training clips", f"{record.splits['train'].n} used{gaps}"
         yield "leakage", _leakage(record)
+    yield from _accumulated(record)
     for name, value in sorted(record.notes.items()):
         yield name.replace("_", " "), f"{value:.3f}"
     for note in record.data_notes:
         yield "data", note
     took = record.seconds
     yield "seconds", f"{took.train:.0f} train, {took.test:.0f} test, {took.total:.0f} in all"
+
+
+def _accumulated(record: Record) -> Iterable[tuple[str, str]]:
+    """What a step is where it is more than a batch."""
+    settings = dict(flat(record.config))
+    together, size = settings.get("trainer.accumulate", 1), settings.get("data.batch_size")
+    if together != 1:
+        yield (
+            "batch",
+            f"gradients of {together} batches averaged in a step; negatives of {size} clips alone",
+        )
 
 
 def _gaps(record: Record) -> str:

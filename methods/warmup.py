@@ -35,6 +35,7 @@ AS_A_STAGE = {
     "data.feature_dtype": "float32",
     "optim.fused": True,
     "trainer.select": "last",
+    "trainer.accumulate": 1,
     "trainer.precision": "32-true",
     "trainer.compile": False,
     "memory.maps": "auto",

@@ -393,6 +393,22 @@ def test_allowed_leakage_is_counted_in_the_record(
     assert record["leakage"]["removed"] == 0
 
 
+def test_accumulated_batches_are_told_by_record_and_table(
+    bench: Bench, tiny: Tiny, tmp_path: Path
+) -> None:
+    words = ("run", "--method", "lvs_vanilla", "--data", "synthetic", *tiny(),
+             f"logging.runs={tmp_path}")  # fmt: skip
+    done = bench(*words, "trainer.accumulate=3")
+    refused = bench(*words, "trainer.accumulate=4")
+
+    (record,) = (record_of(path.parent) for path in tmp_path.glob("*/record.json"))
+    assert record["notes"]["clips_of_a_step"] == 48
+    assert record["notes"]["clips_with_negatives_among_each_other"] == 16
+    assert "gradients of 3 batches averaged in a step; negatives of 16 clips alone" in done.out
+    assert refused.code == 2
+    assert "trainer.accumulate=4 needs as many batches in an epoch and there are 3" in refused.err
+
+
 NUM_TEST, NUM_TRAIN = 20, 40
 
 

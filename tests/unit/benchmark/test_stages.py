@@ -232,6 +232,36 @@ def test_what_a_method_concludes_after_training_is_kept_with_its_weights(tmp_pat
     assert again.found.tolist() == method.found.tolist()
 
 
+class Stepping(LvsVanilla):
+    """Keeps the gradients of every step."""
+
+    def __init__(self, config: ContrastiveConfig, optim: OptimConfig, *, seed: int) -> None:
+        super().__init__(config, optim, seed=seed)
+        self.steps: list[list[torch.Tensor]] = []
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.steps.append([weights.grad.clone() for weights in self.parameters()
+                           if weights.grad is not None])  # fmt: skip
+
+
+def test_a_step_of_two_batches_has_the_mean_of_their_gradients(tmp_path: Path) -> None:
+    words = "data.train_clips=20 data.val_clips=1 data.test_clips=2 data.batch_size=4 "
+    words += "data.image_size=32 method.image_size=32 trainer.max_epochs=1 trainer.accelerator=cpu "
+    words += f"trainer.accumulate=2 logging.runs={tmp_path}/runs data.root={tmp_path}/clips"
+    config = compose("lvs_vanilla", "synthetic", preset="small", overrides=words.split())
+    method, by_hand = (Stepping(config.method, config.optim, seed=0) for _ in range(2))
+    data = Synthetic(config.data, method.inputs, seed=0)
+    batches = list(data.train_dataloader())
+    StageRunner(config, data, lists={}).train(method, tmp_path, title="training")
+
+    sum(by_hand.loss(batch) / 2 for batch in batches[:2]).backward()
+    expected = [weights.grad for weights in by_hand.parameters()]
+    assert len(batches) == 5
+    assert len(method.steps) == 2  # the fifth batch fills no step
+    for found, mean in zip(method.steps[0], expected, strict=True):
+        torch.testing.assert_close(found, mean, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights"], ids=["empty", "garbage"])
 def test_damaged_weights_are_the_users_to_delete(
     content: bytes, method: LvsVanilla, tmp_path: Path

@@ -40,6 +40,14 @@ def test_scores_stand_above_interval_floors_ceiling_and_skill(record: Record, li
     assert line in lines(record)
 
 
+def test_a_step_of_several_batches_says_how_few_its_negatives_are(record: Record) -> None:
+    settings = {"trainer": {"accumulate": 4}, "data": {"batch_size": 64}}
+    expected = "batch gradients of 4 batches averaged in a step; negatives of 64 clips alone"
+
+    assert expected in lines(replace(record, config=settings))
+    assert not any(line.startswith("batch ") for line in lines(record))
+
+
 def test_a_terminal_of_80_columns_shows_every_metric_in_full(record: Record) -> None:
     assert "ciou@0.5 auc pixel_ap pointing" in lines(record, width=80)
 
