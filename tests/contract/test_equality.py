@@ -56,8 +56,8 @@ SMALL = ("data.train_clips=30", "data.val_clips=1", "data.test_clips=4", "data.i
 RESTARTED = ("avfb",)
 """Methods of which each step starts from the weights that one process had there.
 
-The root of Eq. 4 and Adam near zero gradients magnify the last bit of a sum by a hundred in every
-step, on one process as on several.
+Its steps magnify the last bit on one process as on several: first weights that are 1e-15 of
+themselves apart end with losses 7e-4 apart after ten steps in double precision.
 """
 
 
