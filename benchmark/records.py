@@ -38,6 +38,7 @@ PACKAGES = (
     "torch", "pytorch-lightning", "torchvision", "torchaudio", "torchmetrics", "numpy",
     "opencv-contrib-python-headless",
 )  # fmt: skip
+UNFINISHED = ".part"  # how the name of a file ends that is being written
 Interval = tuple[float, float]
 
 
@@ -321,8 +322,12 @@ def run_folder_name(utc: datetime, method: str, data: str, config_hash: str) -> 
     return f"{utc.astimezone(UTC):%Y%m%dT%H%M%SZ}-{method}-{data}-{config_hash[:8]}"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is there in full or, whatever happens, not at all."""
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file that is there in full or, whatever happens, not at all.
+
+    Raises:
+        OSError: it cannot be written; the error names the file, and what was there before stays.
+    """
     with unfinished(path) as beside:
         beside.write_bytes(content)
 
@@ -330,17 +335,27 @@ def write_atomically(path: Path, content: bytes) -> None:
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """An empty file that gets its name when the block ends, and is deleted where it fails."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    name = None
     try:
+        handle, name = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
+        os.close(handle)
         yield Path(name)
         with open(name, "r+b") as stream:
             os.fsync(stream.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0o600 would shut others out of a shared folder
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)  # a write names no file, and a rename the other one
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
         raise
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Deletes the files that a killed process had not finished; only its lock's holder may."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

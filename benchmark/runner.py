@@ -50,6 +50,7 @@ from benchmark.records import (
     Seconds,
     SplitIdentity,
     TrainingGaps,
+    drop_unfinished,
     environment,
     figures_of,
     git_state,
@@ -138,6 +139,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         return Finished(read_record(folder / "record.json"), folder, reused=True)
     with locked(folder, wait=False):
         if is_first_rank():
+            drop_unfinished(folder)
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
         stages = StageRunner(config, data, lists_of(data))

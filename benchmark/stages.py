@@ -1,13 +1,16 @@
 """Training runs and preparations that end in a folder, and are not done twice.
 
 A folder is finished when it holds ``done.json``, which is written last. A training folder that is
-not finished holds the checkpoint of the last whole epoch and is resumed from it.
+not finished holds the checkpoint of the last whole epoch and is resumed from it, see
+``benchmark.checkpoints``.
 """
 
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,13 +22,22 @@ import pytorch_lightning as pl
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from benchmark.checkpoints import (
+    BEST,
+    EpochCheckpoint,
+    MadeBy,
+    WholeCheckpoints,
+    damage,
+    resumable,
+    save_weights,
+)
 from benchmark.compiling import compiled
 from benchmark.config import RunConfig
 from benchmark.ranks import from_first, is_first_rank
-from benchmark.records import write_json
+from benchmark.records import drop_unfinished, write_json
 from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
@@ -34,7 +46,7 @@ from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Method)
-LAST, BEST, WEIGHTS, DONE = "last.ckpt", "best.ckpt", "weights.pt", "done.json"
+WEIGHTS, DONE = "weights.pt", "done.json"
 
 
 class StageRunner:
@@ -53,6 +65,13 @@ class StageRunner:
         """
         if settings is not None:
             return self._apart(method, settings).fit(name, method)
+        folder = self._stage_folder(name, self._settings_of(method))
+        with locked(folder, wait=True):
+            self.train(method, folder, title=name)
+        return method.to(self.device())  # Lightning leaves it on the CPU
+
+    def _settings_of(self, method: Method) -> dict[str, object]:
+        """All settings that a training of the method depends on."""
         own = {item.name: getattr(method.config, item.name) for item in fields(type(method).Config)}
         shared = {
             key: value
@@ -62,11 +81,7 @@ class StageRunner:
             and not TRUTH_ONLY.fullmatch(key)
         }
         kind = f"{type(method).__module__}.{type(method).__qualname__}"
-        key = {"kind": kind, "method": own, "optim": asdict(method.optim), "run": shared}
-        folder = self._stage_folder(name, key)
-        with locked(folder, wait=True):
-            self.train(method, folder, title=name)
-        return method.to(self.device())  # Lightning leaves it on the CPU
+        return {"kind": kind, "method": own, "optim": asdict(method.optim), "run": shared}
 
     def _apart(self, method: Method, settings: Mapping[str, object]) -> "StageRunner":
         """A runner under other settings, which tells what it does to this one."""
@@ -105,7 +120,7 @@ class StageRunner:
             if is_first_rank():
                 _drop_damaged(folder, is_whole)
             wait_for_all()
-            if (folder / DONE).exists():
+            if _seconds_of(folder) is not None:
                 self._reuse(name, folder)
             elif is_first_rank() or world_size() > 1:
                 self._build(name, folder, build)
@@ -124,7 +139,7 @@ class StageRunner:
     def _reuse(self, name: str, folder: Path) -> None:
         """Counts what a finished stage had taken, so that a record says what a run costs."""
         log.info("stage %s: unchanged, re-used from %s", name, folder)
-        self.seconds[name] = json.loads((folder / DONE).read_text(encoding="utf-8"))["seconds"]
+        self.seconds[name] = _seconds_of(folder) or 0.0
 
     def note(self, name: str, value: float) -> None:
         """Writes a figure of the preparation into the record."""
@@ -139,53 +154,75 @@ class StageRunner:
         return folder
 
     def train(self, method: Method, folder: Path, *, title: str) -> None:
-        """Trains a method into a folder, or loads what the folder already has."""
-        if from_first((folder / DONE).exists):
+        """Trains a method into a folder, or loads what the folder already has.
+
+        Raises:
+            BenchError: the folder holds a checkpoint or weights of something else.
+            OSError: the disk is full; what was finished is kept.
+        """
+        if from_first(lambda: _seconds_of(folder) is not None and _has_whole_weights(folder)):
             self._reuse(title, folder)
             load_weights(method, folder / WEIGHTS)
             return
         started = time.monotonic()
-        trainer = self.trainer(folder, title)
-        resumed = folder / LAST if (folder / LAST).exists() else None
-        if resumed is not None:
+        with _named(folder):
+            self._fit(method, folder, title)
+        method.to(self.device()).conclude(self.data)
+        self.seconds[title] = time.monotonic() - started
+        if is_first_rank():
+            save_weights(folder / WEIGHTS, method.state_dict())
+            write_json(folder / DONE, {"seconds": self.seconds[title]})
+
+    def _fit(self, method: Method, folder: Path, title: str) -> None:
+        """Trains from the last good checkpoint on and leaves the chosen epoch in the method."""
+        identity = content_hash(
+            {"data": self.config.data_name, "lists": self.lists, **self._settings_of(method)}
+        )
+        selects = self.config.trainer.select == "val_loss"
+        if is_first_rank():
+            drop_unfinished(folder)
+
+        def start() -> str:
+            found = resumable(folder, identity, method.state_dict())
+            lost = found is not None and selects and not _has_whole_best(folder)
+            return "" if found is None or lost else str(found)
+
+        resumed = from_first(start)
+        if resumed:
             log.info("stage %s: resumed from %s", title, resumed)
         self.data.draw, method.memory = method.draw, self.config.memory
         with compiled(method.networks if self.config.trainer.compile else ()):
-            trainer.fit(
+            self.trainer(folder, title, identity).fit(
                 method,
                 datamodule=self.data,
-                ckpt_path=resumed,
+                ckpt_path=resumed or None,
                 weights_only=True,
             )
         if self.config.logging.wandb:
             import wandb  # slow to import, and only asked for here
 
             wandb.finish()  # the next stage is a run of its own
-        if self.config.trainer.select == "val_loss":
+        if selects:
             state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
             method.load_state_dict(state["state_dict"])
-        method.to(self.device()).conclude(self.data)
-        self.seconds[title] = time.monotonic() - started
-        if trainer.is_global_zero:
-            torch.save(method.state_dict(), folder / WEIGHTS)
-            write_json(folder / DONE, {"seconds": self.seconds[title]})
 
-    def trainer(self, folder: Path, title: str) -> pl.Trainer:
+    def trainer(self, folder: Path, title: str, identity: str) -> pl.Trainer:
         """A Lightning trainer that saves every epoch's end into the folder."""
         settings = self.config.trainer
         selects = settings.select == "val_loss"
-        last = ModelCheckpoint(
+        last = EpochCheckpoint(
             folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
         )
-        callbacks: list[Callback] = [last, EpochLines(title)]
+        callbacks: list[Callback] = [last, MadeBy(identity), EpochLines(title), StopsAtOnce()]
         if selects:
             callbacks.append(
-                ModelCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)
+                EpochCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)
             )
         return self._lightning(
             default_root_dir=folder,
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
             logger=self._loggers(folder),
             limit_val_batches=1.0 if selects else 0,
             num_sanity_val_steps=0,
@@ -204,7 +241,9 @@ class StageRunner:
 
     def tester(self, collector: Callback) -> pl.Trainer:
         """A Lightning trainer that tests and writes nothing."""
-        return self._lightning(callbacks=[collector], logger=False, enable_checkpointing=False)
+        return self._lightning(
+            callbacks=[collector, StopsAtOnce()], logger=False, enable_checkpointing=False
+        )
 
     def _lightning(self, **options: Any) -> pl.Trainer:
         settings = self.config.trainer
@@ -243,10 +282,67 @@ def lists_of(data: ClipData) -> dict[str, str]:
     return {name: split.sha256 for name, split in splits if name != "test"}
 
 
+def _seconds_of(folder: Path) -> float | None:
+    """What a finished folder had taken; None where it is not finished."""
+    try:
+        return float(json.loads((folder / DONE).read_text(encoding="utf-8"))["seconds"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _has_whole_weights(folder: Path) -> bool:
+    """Whether the weights are as they were written; a missing or damaged file is made again."""
+    path = folder / WEIGHTS
+    reason = damage(path) if path.exists() else "it is missing"
+    if reason is not None:
+        log.warning("%s is damaged (%s) and made again", path, reason)
+    return reason is None
+
+
+def _has_whole_best(folder: Path) -> bool:
+    path = folder / BEST
+    reason = damage(path) if path.exists() else "it is missing"
+    if reason is not None:
+        log.warning("%s is damaged (%s); this training starts again", path, reason)
+    return reason is None
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Names the folder in errors of writing that name no file, such as those of logs."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
+
+
 def _drop_damaged(folder: Path, is_whole: Callable[[Path], bool]) -> None:
     if (folder / DONE).exists() and not is_whole(folder):
         log.warning("%s is damaged and made again", folder)
         (folder / DONE).unlink()
+
+
+class StopsAtOnce(Callback):
+    """Keeps the handler of SIGTERM that there was before Lightning laid its own over it.
+
+    Lightning's lets the processes of a group meet first, where some may never come.
+    """
+
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the handler back, before the first step."""
+        self._put_back()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the handler back, before the first step."""
+        self._put_back()
+
+    def _put_back(self) -> None:
+        if self.handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 class EpochLines(Callback):
@@ -317,6 +413,8 @@ def load_weights(method: Method, path: Path, *, remedy: str | None = None) -> No
         BenchError: the file is missing, corrupt or of another network.
     """
     try:
+        if (broken := damage(path)) is not None:
+            raise ValueError(broken)
         method.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many types for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -331,8 +333,8 @@ def undisturbed(
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75)],
-    ids=["killed", "stopped by a scheduler"],
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75), (signal.SIGINT, 75)],
+    ids=["killed", "stopped by a scheduler", "Ctrl-C"],
 )
 def test_a_run_that_was_stopped_is_finished_with_the_same_scores(
     number: signal.Signals,
@@ -351,9 +353,146 @@ def test_a_run_that_was_stopped_is_finished_with_the_same_scores(
     resumed = completed(bench, *long_run, f"logging.runs={tmp_path}")
 
     assert (interrupted.process.returncode, records) == (code, []), words
+    assert ("Traceback" in words, "give the same command again" in words) == (False, code == 75)
     assert 1 <= epochs_done < EPOCHS_TO_INTERRUPT
     assert folder == resumed
     assert results_of(undisturbed) == results_of(resumed)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the processes that were told that folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.append(path.read_text().replace("\0", " "))
+    return [line for line in lines if str(folder) in line]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc to look for processes in")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_all_processes_of_a_run_end_with_its_first(
+    number: signal.Signals, code: int, long_run: tuple[str, ...], tmp_path: Path
+) -> None:
+    interrupted = Interrupted((*long_run, "trainer.devices=2", "trainer.accelerator=cpu"), tmp_path)
+    words = interrupted.stop_with(number)
+    until = time.monotonic() + 10
+    while processes_of(tmp_path) and time.monotonic() < until:
+        time.sleep(0.05)
+
+    assert (interrupted.process.returncode, processes_of(tmp_path)) == (code, [])
+    assert "Traceback" not in words
+    assert words.count("bench: stopped") == (code == 75)
+
+
+@pytest.fixture(scope="module")
+def selecting(tiny: Tiny) -> tuple[str, ...]:
+    """A short run that keeps checkpoints of every kind; without the folder of the runs."""
+    settings = tiny("method.positives=random", "trainer.select=val_loss", "trainer.max_epochs=3")
+    return ("run", "--method", "hardpos", "--data", "synthetic", *settings)
+
+
+@pytest.fixture(scope="module")
+def selected(
+    bench: Bench, selecting: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of that run, finished."""
+    runs = tmp_path_factory.mktemp("selected")
+    return completed(bench, *selecting, f"logging.runs={runs}")
+
+
+@pytest.fixture
+def stopped_before_the_end(selected: Path, tmp_path: Path) -> Path:
+    """A copy of its folder, as if it had been killed before its weights were written."""
+    folder = tmp_path / selected.name
+    shutil.copytree(selected, folder)
+    for name in ("record.json", "training/done.json", "training/weights.pt"):
+        (folder / name).unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (("last.ckpt",), "going on from"),
+        (("last.ckpt", "previous.ckpt"), "this training starts again"),
+        (("best.ckpt",), "this training starts again"),
+    ],
+    ids=["last", "last and previous", "best"],
+)
+def test_damaged_checkpoints_are_told_and_change_no_score(
+    damaged: tuple[str, ...],
+    words: str,
+    bench: Bench,
+    selecting: tuple[str, ...],
+    selected: Path,
+    stopped_before_the_end: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = stopped_before_the_end
+    for name in damaged:
+        path = folder / "training" / name
+        path.write_bytes(path.read_bytes()[:-100])
+
+    resumed = completed(bench, *selecting, f"logging.runs={folder.parent}")
+
+    (warning,) = [each for each in caplog.messages if "is damaged" in each]
+    assert f"{folder / 'training' / damaged[0]} is damaged (" in warning
+    assert words in warning
+    assert resumed == folder
+    assert results_of(selected) == results_of(resumed)
+
+
+def test_damaged_weights_of_a_finished_training_are_made_again(
+    bench: Bench, selecting: tuple[str, ...], selected: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / selected.name
+    shutil.copytree(selected, folder)
+    (folder / "record.json").unlink()
+    (folder / "training" / "weights.pt").write_bytes(b"half")
+
+    resumed = completed(bench, *selecting, f"logging.runs={tmp_path}")
+
+    assert results_of(selected) == results_of(resumed)
+    weights = torch.load(folder / "training" / "weights.pt", weights_only=True)
+    expected = torch.load(selected / "training" / "weights.pt", weights_only=True)
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(
+    bench: Bench, selecting: tuple[str, ...], stopped_before_the_end: Path
+) -> None:
+    folder = stopped_before_the_end
+    runs = f"logging.runs={folder.parent}"
+    other = completed(bench, *selecting, runs, "--seed", 1)
+    shutil.copy(other / "training" / "last.ckpt", folder / "training" / "last.ckpt")
+
+    done = bench(*selecting, runs)
+
+    (line,) = done.err.splitlines()
+    assert (done.code, (folder / "record.json").exists()) == (2, False)
+    assert line.startswith(f"bench: {folder / 'training' / 'last.ckpt'} is a checkpoint of another")
+
+
+@pytest.mark.parametrize("kilobytes", [4, 64, 2000])
+def test_a_full_disk_is_told_in_a_line_and_loses_nothing(
+    kilobytes: int, bench: Bench, selecting: tuple[str, ...], selected: Path, tmp_path: Path
+) -> None:
+    words = (*selecting, f"logging.runs={tmp_path}")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, before[1]))
+    try:
+        full = bench(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    line = full.err.splitlines()[-1]
+    assert (full.code, "Traceback" in full.err) == (2, False)
+    assert line.startswith(f"bench: there is no room for {tmp_path}")
+    assert "logging.runs=DIR" in line
+    assert [] == list(tmp_path.rglob("*.part"))
+    assert results_of(selected) == results_of(completed(bench, *words))
 
 
 @pytest.fixture(scope="module")
