@@ -6,7 +6,8 @@ A run is killed at a moment of each kind in turn, each time given again and kill
 finished at last; then the next run begins. Moments inside a write are met by watching for the
 unfinished file and holding the process (SIGSTOP) while looking whether it is still there.
 With ``--signal TERM`` or ``INT`` it is asked to stop, and must do so with code 75 and no traceback.
-Exit code 1 where a result differs, a run is lost or a kind of moment was not met.
+Exit code 1 where a result differs or a run is lost. A busy machine may pass a moment by before it
+is seen; such a kill counts as one beside it, and kinds that were never met are named.
 """
 
 import argparse
@@ -247,7 +248,7 @@ def main() -> int:
         shutil.rmtree(work)
     print(f"{met.total() + missed.total()} kills, {faults} faults, "
           f"{time.monotonic() - started:.0f} s")  # fmt: skip
-    return 1 if faults or unmet else 0
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
