@@ -1,5 +1,6 @@
 """The command `bench`. Heavy modules are imported by the verb that needs them."""
 
+import _thread
 import argparse
 import errno
 import json
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = stop.code if stop.asked else _told(error)
         _leave_group(code)
         return code
+    finally:
+        stop.over = True
 
 
 def _leave_group(code: int) -> None:
@@ -149,6 +152,7 @@ class _Stop:
         self.asked = False
         self.process = os.getpid()
         self.code = DONE if _is_further_process() else STOPPED  # the first one's code is the run's
+        self.over = False  # the command has ended, and its process may live on
 
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # of a loader, which ends with its parent
@@ -158,12 +162,16 @@ class _Stop:
         if self.asked:
             return
         self.asked = True
+        _thread.start_new_thread(self._end_late, ())  # without the locks of threading
         if not _is_further_process():
             os.write(2, STOPPED_LINE)  # print may be what was interrupted
-        ending = threading.Timer(STOP_SECONDS, os._exit, (self.code,))  # an exit may be swallowed
-        ending.daemon = True
-        ending.start()
         raise SystemExit(self.code)
+
+    def _end_late(self) -> None:
+        """Ends what swallowed the exit, such as a destructor that ran when the signal came."""
+        time.sleep(STOP_SECONDS)
+        if not self.over:
+            os._exit(self.code)
 
 
 def _is_further_process() -> bool:

@@ -1,5 +1,7 @@
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -11,6 +13,22 @@ from benchmark.cli import main
 from benchmark.records import Record, read_record, write_record, write_scores
 
 HISTORY = Path(__file__).parents[2] / "records_v1"
+STUBBORN = """
+import signal
+from benchmark import cli, leaderboard
+
+def swallowing(*arguments):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except SystemExit:
+        pass
+    while True:
+        signal.raise_signal(signal.SIGINT)
+
+cli.STOP_SECONDS = 0.3
+leaderboard.is_current = swallowing
+cli.main(["leaderboard", "--check"])
+"""
 SHOW = ("show", "--method", "hardpos", "--data", "synthetic")
 
 
@@ -246,7 +264,7 @@ def test_an_error_that_is_not_the_users_is_code_3(
 
 
 def test_a_signal_stops_with_code_75(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*arguments: object) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -254,7 +272,17 @@ def test_a_signal_stops_with_code_75(
     monkeypatch.setattr("benchmark.leaderboard.is_current", interrupted)
 
     assert code_of("leaderboard", "--check") == 75
-    assert "give the same command again" in capsys.readouterr().err
+    assert "give the same command again" in capfd.readouterr().err
+
+
+def test_a_command_that_swallows_its_stop_is_ended_all_the_same(tmp_path: Path) -> None:
+    script = tmp_path / "stubborn.py"
+    script.write_text(STUBBORN)
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (75, False)
+    assert done.stderr.count("bench: stopped") == 1
 
 
 def test_a_miniature_of_an_unknown_data_set_is_the_users_mistake(
