@@ -11,6 +11,7 @@ is seen; such a kill counts as one beside it, and kinds that were never met are 
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -47,27 +48,31 @@ class Moment(NamedTuple):
 
     ``begins`` and ``ends`` are patterns of paths below the folder of the runs. The process is
     killed after it has made or changed one of the first and before there is one of the second: at
-    once where ``begins`` is an unfinished file, and otherwise after a part of ``seconds`` that is
-    drawn.
+    once, or where it ``lasts``, after a part of what it lasts undisturbed that is drawn.
     """
 
     name: str
     begins: str
     ends: str
-    seconds: float = 0.0
+    lasts: bool = False
 
 
 MOMENTS = (
-    Moment("first training", "stages/lvs_vanilla-*/logs/*", "stages/lvs_vanilla-*/done.json", 4.0),
+    Moment(
+        "first training",
+        "stages/lvs_vanilla-*/logs/*",
+        "stages/lvs_vanilla-*/done.json",
+        lasts=True,
+    ),
     Moment("first checkpoint", "stages/lvs_vanilla-*/.last.ckpt.*", "stages/embedded-*"),
     Moment("first weights", "stages/lvs_vanilla-*/.weights.pt.*", "stages/embedded-*"),
     Moment("first done.json", "stages/lvs_vanilla-*/.done.json.*", "stages/embedded-*"),
-    Moment("embedding", "stages/embedded-*/*.npy", "stages/embedded-*/done.json", 0.1),
-    Moment("mining", "stages/mined-*/*.npy", "stages/mined-*/done.json", 0.01),
-    Moment("training", "*-hardpos-*/training/logs/*", "*-hardpos-*/training/done.json", 4.0),
+    Moment("embedding", "stages/embedded-*/*.npy", "stages/embedded-*/done.json", lasts=True),
+    Moment("mining", "stages/mined-*/*.npy", "stages/mined-*/done.json"),
+    Moment("training", "*-hardpos-*/training/logs/*", "*-hardpos-*/training/done.json", lasts=True),
     Moment("checkpoint", "*-hardpos-*/training/.last.ckpt.*", "*-hardpos-*/training/done.json"),
     Moment("weights", "*-hardpos-*/training/.weights.pt.*", "*-hardpos-*/scores.csv"),
-    Moment("test", "*-hardpos-*/training/done.json", "*-hardpos-*/scores.csv", 0.5),
+    Moment("test", "*-hardpos-*/training/done.json", "*-hardpos-*/scores.csv", lasts=True),
     Moment("scores", "*-hardpos-*/.scores.csv.*", "*-hardpos-*/record.json"),
     Moment("predictions", "*-hardpos-*/.predictions*", "*-hardpos-*/record.json"),
     Moment("record", "*-hardpos-*/.record.json.*", "*-hardpos-*/record.json"),
@@ -82,6 +87,18 @@ def planned(kills: int) -> list[list[Moment]]:
     whole, rest = divmod(kills, len(MOMENTS))
     spread = [MOMENTS[index * len(MOMENTS) // rest] for index in range(rest)]
     return [list(MOMENTS)] * whole + ([spread] if rest else [])
+
+
+def length(undisturbed: Path, moment: Moment) -> float:
+    """Seconds of an undisturbed run from the begin of a moment to a safe distance of its end."""
+    if not moment.lasts:
+        return 0.0
+    if not moment.ends.endswith("done.json"):
+        seconds = json.loads((undisturbed / "record.json").read_text())["seconds"]["test"]
+    else:
+        (path,) = undisturbed.parent.glob(moment.ends)
+        seconds = json.loads(path.read_text())["seconds"]
+    return 0.6 * float(seconds)
 
 
 def differing(undisturbed: Path, folder: Path) -> list[str]:
@@ -133,13 +150,14 @@ class Started:
         (record,) = self.runs.glob("*/record.json")
         return record.parent
 
-    def stopped_at(
-        self, moment: Moment, draws: random.Random, number: signal.Signals
-    ) -> bool | None:
-        """Sends a signal at a moment; whether inside it. None where the run had ended before."""
+    def stopped_at(self, moment: Moment, delay: float, number: signal.Signals) -> bool | None:
+        """Sends a signal ``delay`` seconds into a moment; whether it was inside it.
+
+        None where the run had ended before.
+        """
         seen = self._until(lambda: self._begun(moment) or self._ended(moment))
-        if seen and moment.seconds:
-            until = time.monotonic() + draws.uniform(0, moment.seconds)
+        if seen and delay:
+            until = time.monotonic() + delay
             self._until(lambda: time.monotonic() > until or self._ended(moment))
         os.kill(self.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
@@ -230,7 +248,8 @@ def main() -> int:
     for run, moments in enumerate(planned(options.kills), 1):
         place = work / f"run-{run}"
         for moment in moments:
-            inside = Started(place).stopped_at(moment, draws, number)
+            delay = draws.uniform(0, length(undisturbed, moment))
+            inside = Started(place).stopped_at(moment, delay, number)
             if inside is None:
                 print(f"run {run}: had ended before {moment.name}", flush=True)
                 continue

@@ -1,5 +1,6 @@
 """The plan and the comparison of the script that kills runs; the runs themselves are CI's."""
 
+import json
 import os
 import time
 from collections import Counter
@@ -53,6 +54,23 @@ def test_results_that_are_missing_or_other_are_named(faults: ModuleType, tmp_pat
 
     assert equal == []
     assert faults.differing(one, other) == ["scores.csv", "predictions.npz"]
+
+
+def test_a_delay_stays_within_what_a_moment_lasted_undisturbed(
+    faults: ModuleType, tmp_path: Path
+) -> None:
+    folder, stage = tmp_path / "1-hardpos-synthetic-0a", tmp_path / "stages" / "lvs_vanilla-0b"
+    for each in (folder, stage):
+        each.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps({"seconds": {"test": 0.5}}))
+    (stage / "done.json").write_text(json.dumps({"seconds": 10.0}))
+    lengths = {
+        moment.name: faults.length(folder, moment)
+        for moment in faults.MOMENTS
+        if moment.name in ("first training", "test", "scores")
+    }
+
+    assert lengths == pytest.approx({"first training": 6.0, "test": 0.3, "scores": 0.0})
 
 
 def test_what_was_left_by_a_process_before_counts_as_old(
