@@ -77,24 +77,35 @@ def test_a_method_without_streams_has_nothing_to_compile() -> None:
         require_compiler("center", ())
 
 
-@needs_compiler
-def test_a_compiled_training_resumes_an_uncompiled_one(tmp_path: Path) -> None:
-    words = [f"logging.runs={tmp_path}", "data.train_clips=8", "data.test_clips=4",
-             "data.batch_size=4", "method.image_size=32", "trainer.accelerator=cpu",
-             "optim.schedule=constant"]  # fmt: skip
-    ended: dict[str, dict[str, torch.Tensor]] = {}
-    for name, second in (("plain", "false"), ("compiled", "true")):
-        for epochs, compiles in ((1, "false"), (2, second)):
-            more = [f"trainer.max_epochs={epochs}", f"trainer.compile={compiles}"]
-            config = compose("lvs", "synthetic", overrides=[*words, *more])
-            method = Lvs(config.method, config.optim, seed=0)  # type: ignore[arg-type]
-            data = Synthetic(config.data, method.inputs, seed=0)
-            data.setup("fit")
-            runner = StageRunner(config, data, lists_of(data))
-            (tmp_path / name / "done.json").unlink(missing_ok=True)
-            runner.train(method, tmp_path / name, title=name)
-        ended[name] = method.state_dict()
+def test_a_compiled_training_ends_near_an_uncompiled_one_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced, compile_network = [], torch.compile
 
-    assert ended["plain"].keys() == ended["compiled"].keys()
-    for key, weights in ended["plain"].items():
-        torch.testing.assert_close(ended["compiled"][key], weights, rtol=1e-3, atol=5e-3)
+    def quickly(forward: object, **_: object) -> object:
+        traced.append(forward)
+        return compile_network(forward, backend="eager")  # type: ignore[call-overload]
+
+    monkeypatch.setattr(torch, "compile", quickly)
+
+    def train(folder: str, *, compiles: bool) -> dict[str, torch.Tensor]:
+        words = [f"logging.runs={tmp_path}", "data.train_clips=8", "data.test_clips=4",
+                 "data.batch_size=4", "method.image_size=32", "trainer.accelerator=cpu",
+                 "optim.schedule=constant", "trainer.max_epochs=1",
+                 f"trainer.compile={str(compiles).lower()}"]  # fmt: skip
+        config = compose("lvs", "synthetic", overrides=words)
+        method = Lvs(config.method, config.optim, seed=0)  # type: ignore[arg-type]
+        data = Synthetic(config.data, method.inputs, seed=0)
+        data.setup("fit")
+        StageRunner(config, data, lists_of(data)).train(method, tmp_path / folder, title=folder)
+        return method.state_dict()
+
+    plain, compiled_once = train("plain", compiles=False), train("compiled", compiles=True)
+    (tmp_path / "compiled" / "done.json").unlink()
+    resumed = train("compiled", compiles=True)
+
+    assert len(traced) == 4, "two networks, twice"
+    assert plain.keys() == compiled_once.keys() == resumed.keys()
+    for key, weights in plain.items():
+        torch.testing.assert_close(compiled_once[key], weights, rtol=1e-3, atol=5e-3)
+        assert torch.equal(resumed[key], compiled_once[key])
