@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from benchmark import cli
+from benchmark.stopping import STOPPED
 
 RESULTS = ("scores.csv", "predictions.npz", "predictions_swap.npz")
 SETTINGS = (
@@ -39,7 +40,6 @@ COMMAND = ("run", "--method", "hardpos", "--data", "synthetic", *SETTINGS)
 IMPORTED = (
     "benchmark.runner", "benchmark.tables", "datamodules.synthetic", "faiss", "methods.hardpos",
 )  # fmt: skip
-STOPPED = 75  # exit code
 LIMIT_SECONDS = 600.0  # of one start of the command
 
 

@@ -1,8 +1,6 @@
 """The command `bench`. Heavy modules are imported by the verb that needs them."""
 
-import _thread
 import argparse
-import errno
 import json
 import logging
 import os
@@ -16,9 +14,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from benchmark.refused_files import refused_file
+from benchmark.stopping import (
+    STOP_SECONDS,
+    Stop,
+    end_with_parent,
+    is_further_process,
+    leave_group,
+)
 from metrics.errors import BenchError
 
 if TYPE_CHECKING:
@@ -31,13 +36,7 @@ if TYPE_CHECKING:
     from benchmark.records import Record
     from benchmark.runner import Finished
 
-DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED, STOPPED = 0, 1, 2, 3, 75
-STOPPED_LINE = (
-    b"bench: stopped; give the same command again (a run goes on from its last whole epoch)\n"
-)
-STOP_SECONDS = 20.0  # SLURM kills 30 s after SIGTERM
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED = 0, 1, 2, 3
 RESULTS = Path(__file__).parent / "results"
 LISTED = {"method": "methods", "data": "data"}
 SCORED = """The .npz holds id (N,) text and heatmap (N, h, w), higher = source; optional are
@@ -67,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"bench {options.verb} does not understand {rest[0]!r}")
     options.overrides = rest
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    stop = _Stop()
+    stop = Stop()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    if _is_further_process():
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    if is_further_process():
+        threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         verb: Callable[[argparse.Namespace], int] = options.function
         code = verb(options)
@@ -82,31 +81,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except SystemExit:
         if stop.asked:
-            _leave_group(stop.code)
+            leave_group(stop.code)
         raise
     except Exception as error:
         code = stop.code if stop.asked else _told(error)
-        _leave_group(code)
+        leave_group(code)
         return code
     finally:
         stop.over = True
 
 
-def _leave_group(code: int) -> None:
-    """Ends one of several processes at once; to part in order they would have to meet."""
-    if "LOCAL_RANK" in os.environ:
-        sys.stdout.flush()
-        os._exit(code)
-
-
 def _told(error: Exception) -> int:
     """Says what ended the command; its exit code."""
-    if _is_further_process():  # the end of the first one ends it, and it seldom knows why
+    if is_further_process():  # the end of the first one ends it, and it seldom knows why
         time.sleep(3 if isinstance(error, BenchError) else STOP_SECONDS)
     if isinstance(error, BenchError):
         print(f"bench: {_own_words(error)}", file=sys.stderr)
         return USER_MUST_CHANGE
-    refused = _refused_file(error)
+    refused = refused_file(error)
     if refused is not None:
         print(f"bench: {refused}", file=sys.stderr)
         return USER_MUST_CHANGE
@@ -117,73 +109,6 @@ def _told(error: Exception) -> int:
 def _own_words(error: BenchError) -> str:
     """The message alone, where torch wrapped it because a process of a loader raised it."""
     return str(error).rpartition(f"{BenchError.__name__}: ")[2].strip()
-
-
-def _refused_file(error: Exception) -> str | None:
-    """In words, which file the disk or its owner refuses; None where it is another error."""
-    if not _is_refused(error):
-        return None
-    first: BaseException = error
-    while error.__context__ is not None:  # while that was told, logs may have failed like it
-        error = cast("Exception", error.__context__)
-        first = error if _is_refused(error) and getattr(error, "filename", None) else first
-    assert isinstance(first, OSError), "as is every refused one"
-    full = first.errno in NO_ROOM
-    return (
-        f"{'there is no room for' if full else 'you may not open or write'} "
-        f"{first.filename or 'the output'} ({first.strerror}); "
-        f"{'make room' if full else 'allow it'}, or choose another place by logging.runs=DIR for "
-        "runs and AVLOC_CACHE for what is kept between them; the same command goes on from what is "
-        "finished"
-    )
-
-
-def _is_refused(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (*NO_ROOM, *NO_RIGHT)
-
-
-class _Stop:
-    """Handler of SIGTERM and SIGINT: ends the command where it is, with exit code 75.
-
-    All that is kept is written as a whole or not at all, so any place is a good one.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.process = os.getpid()
-        self.code = DONE if _is_further_process() else STOPPED  # the first one's code is the run's
-        self.over = False  # the command has ended, and its process may live on
-
-    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # of a loader, which ends with its parent
-            if signal_number == signal.SIGTERM:
-                os._exit(STOPPED)
-            return
-        if self.asked:
-            return
-        self.asked = True
-        _thread.start_new_thread(self._end_late, ())  # without the locks of threading
-        if not _is_further_process():
-            os.write(2, STOPPED_LINE)  # print may be what was interrupted
-        raise SystemExit(self.code)
-
-    def _end_late(self) -> None:
-        """Ends what swallowed the exit, such as a destructor that ran when the signal came."""
-        time.sleep(STOP_SECONDS)
-        if not self.over:
-            os._exit(self.code)
-
-
-def _is_further_process() -> bool:
-    """Whether this is one of the processes that a run has beside its first."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
-
-
-def _end_with_parent(parent: int) -> None:
-    """Ends this process once its parent has ended, without whom it would wait for ever."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(STOPPED)
 
 
 def _quiet_lightning() -> None:

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from filelock import FileLock
 
 from benchmark.records import write_json
+from benchmark.stopping import STOPPED
 from metrics.errors import BenchError, did_you_mean
 
 if TYPE_CHECKING:
     from submitit import Job
     from submitit.helpers import DelayedSubmission
 
-STOPPED = 75  # exit code of a run that goes on when it is started again
 QUEUED, RUNNING, OVER, CANCELLED = "queued", "running", "over", "cancelled"
 SUBMITIT = "submitit"  # folder of its files, within that of a launch
 UNLIMITED_MINUTES = 366 * 24 * 60  # submitit would end a local job after five

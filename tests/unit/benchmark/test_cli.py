@@ -15,7 +15,7 @@ from benchmark.records import Record, read_record, write_record, write_scores
 HISTORY = Path(__file__).parents[2] / "records_v1"
 STUBBORN = """
 import signal
-from benchmark import cli, leaderboard
+from benchmark import cli, leaderboard, stopping
 
 def swallowing(*arguments):
     try:
@@ -25,7 +25,7 @@ def swallowing(*arguments):
     while True:
         signal.raise_signal(signal.SIGINT)
 
-cli.STOP_SECONDS = 0.3
+stopping.STOP_SECONDS = 0.3
 leaderboard.is_current = swallowing
 cli.main(["leaderboard", "--check"])
 """
