@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = Stop()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    if is_further_process():
+    is_own = arguments is None  # the process is this command's and ends with it
+    if is_own and is_further_process():
         threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         verb: Callable[[argparse.Namespace], int] = options.function
@@ -80,12 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except SystemExit:
-        if stop.asked:
+        if is_own and stop.asked:
             leave_group(stop.code)
         raise
     except Exception as error:
+        if is_own and is_further_process():  # the end of the first ends it, and it seldom knows
+            time.sleep(3 if isinstance(error, BenchError) else STOP_SECONDS)
         code = stop.code if stop.asked else _told(error)
-        leave_group(code)
+        if is_own:
+            leave_group(code)
         return code
     finally:
         stop.over = True
@@ -93,8 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> int:
     """Says what ended the command; its exit code."""
-    if is_further_process():  # the end of the first one ends it, and it seldom knows why
-        time.sleep(3 if isinstance(error, BenchError) else STOP_SECONDS)
     if isinstance(error, BenchError):
         print(f"bench: {_own_words(error)}", file=sys.stderr)
         return USER_MUST_CHANGE
