@@ -37,8 +37,9 @@ def launcher() -> TorchElasticEnvironment | SLURMEnvironment | None:
     """What started all processes of this run from outside; None where nothing did."""
     for kind in (TorchElasticEnvironment, SLURMEnvironment):
         if kind.detect():
-            found: TorchElasticEnvironment | SLURMEnvironment = kind()
-            return found
+            if kind is SLURMEnvironment:  # whose signal would save the middle of an epoch
+                return SLURMEnvironment(auto_requeue=False)
+            return TorchElasticEnvironment()
     return None
 
 

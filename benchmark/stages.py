@@ -36,7 +36,7 @@ from benchmark.checkpoints import (
 )
 from benchmark.compiling import compiled
 from benchmark.config import RunConfig
-from benchmark.ranks import from_first, is_first_rank
+from benchmark.ranks import from_first, is_first_rank, launcher
 from benchmark.records import drop_unfinished, write_json
 from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
 from datamodules.base import ClipData
@@ -247,6 +247,8 @@ class StageRunner:
 
     def _lightning(self, **options: Any) -> pl.Trainer:
         settings = self.config.trainer
+        outside = launcher()
+        plugins = [*options.pop("plugins", ()), *([] if outside is None else [outside])]
         try:
             return pl.Trainer(
                 accelerator=settings.accelerator,
@@ -257,6 +259,7 @@ class StageRunner:
                 use_distributed_sampler=False,
                 enable_progress_bar=sys.stderr.isatty(),
                 enable_model_summary=False,
+                plugins=plugins,
                 **options,
             )
         except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:

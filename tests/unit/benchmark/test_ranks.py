@@ -1,0 +1,30 @@
+import pytest
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+from benchmark.config import compose
+from benchmark.ranks import launcher
+from benchmark.stages import StageRunner
+from datamodules.clip import Inputs
+from datamodules.synthetic import Synthetic
+
+
+def test_without_torchrun_or_slurm_nothing_started_the_processes(monkeypatch: pytest.MonkeyPatch):
+    for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert launcher() is None
+
+
+def test_under_slurm_no_signal_saves_the_middle_of_an_epoch(monkeypatch: pytest.MonkeyPatch):
+    told = {"NTASKS": "1", "NTASKS_PER_NODE": "1", "NNODES": "1", "PROCID": "0", "LOCALID": "0",
+            "NODEID": "0", "JOB_ID": "7", "JOB_NAME": "avloc", "NODELIST": "here"}  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    config = compose("lvs_vanilla", "synthetic", overrides=["trainer.accelerator=cpu"])
+    runner = StageRunner(config, Synthetic(config.data, Inputs(), seed=0), lists={})
+
+    environment = runner.tester(pl.Callback())._accelerator_connector.cluster_environment
+
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
