@@ -745,6 +745,8 @@ def _add_speed(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     add("--quick", action="store_true", help="few samples; targets are not judged")
     add("--device", choices=("cpu", "cuda"), help="of the batched path; a GPU where there is one")
     add("--annotations", type=Path, metavar="F", help="a real vggss.json in place of made-up boxes")
+    add("--method", action="append", default=[], metavar="M", help="whose steps the stage step "
+        "takes; may be given several times; on a CPU two that are quick if not given")  # fmt: skip
     add("--json", action="store_true", help="print JSON on standard output")
 
 
@@ -753,7 +755,8 @@ def _speed(options: argparse.Namespace) -> int:
     from benchmark.speed.table import speed_tables
 
     _quiet_lightning()
-    setting = Setting(quick=options.quick, device=options.device, annotations=options.annotations)
+    setting = Setting(quick=options.quick, device=options.device, annotations=options.annotations,
+                      methods=tuple(options.method))  # fmt: skip
     report = run_stages(options.stages, setting)
     if options.json:
         print(json.dumps(report.to_dict(), sort_keys=True))
@@ -880,10 +883,13 @@ def _features(options: argparse.Namespace) -> int:
         given = getattr(options, option)
         options.overrides += [] if given is None else [f"{setting}={given}"]
     config = _composed(options, options.seed)
+    from benchmark.ranks import is_first_rank
     from benchmark.runner import keep_features
 
     _quiet_lightning()
-    print(keep_features(config, lambda line: print(line, file=sys.stderr)))
+    done = keep_features(config, lambda line: print(line, file=sys.stderr))
+    if is_first_rank():
+        print(done)
     return DONE
 
 

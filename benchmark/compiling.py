@@ -19,13 +19,18 @@ def compiled(networks: Sequence[nn.Module]) -> Iterator[None]:
     Their weights keep their names, so checkpoints fit either way, and what is tested or predicted
     with trained weights is never compiled.
     """
-    for network in networks:
-        network.forward = torch.compile(network.forward, options={"layout_optimization": False})
+    compile_networks(networks)
     try:
         yield
     finally:
         for network in networks:
             del network.forward
+
+
+def compile_networks(networks: Sequence[nn.Module]) -> None:
+    """Compiles networks at their first call, and leaves them so."""
+    for network in networks:
+        network.forward = torch.compile(network.forward, options={"layout_optimization": False})
 
 
 def require_compiler(name: str, networks: Sequence[nn.Module]) -> None:

@@ -38,11 +38,13 @@ class Setting:
             not judged.
         device: ``cpu``, ``cuda``, or None for the accelerator where there is one.
         annotations: real annotation file in place of boxes by rule.
+        methods: whose steps are taken; empty leaves it to the stage.
     """
 
     quick: bool = False
     device: str | None = None
     annotations: Path | None = None
+    methods: tuple[str, ...] = ()
 
 
 class Target(NamedTuple):
@@ -413,6 +415,8 @@ def run_stages(names: Sequence[str], setting: Setting) -> Report:
         BenchError: there is no such stage, or its inputs cannot be read.
     """
     stages = chosen_stages(names)
+    if setting.methods and "step" not in stages:
+        raise BenchError("--method chooses whose steps are taken; name the stage step too")
     timer = Timer(rounds=ROUNDS_WHEN_QUICK, judged=False) if setting.quick else Timer()
     with one_thread():
         machine = machine_facts()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.compiling import compile_networks
 from benchmark.registry import METHOD_REGISTRY
 from benchmark.speed.harness import Absent, Claim, Line, Measurable, Setting, Target, Timer
 from datamodules.base import DataConfig
@@ -28,10 +29,12 @@ from methods.base import Method, OptimConfig
 from methods.hardpos import HardPos
 from methods.streams import Streams
 from methods.two_stream import TwoStream
+from metrics.errors import BenchError, did_you_mean
 
 log = logging.getLogger(__name__)
 MEASURED = ("lvs_vanilla", "lvs", "hardpos", "attention", "attention_relu", "avfb", "proposal")
-ON_CPU = {"lvs_vanilla": 4, "hardpos": 2}  # clips of a batch
+ON_CPU = {"lvs_vanilla": 4, "hardpos": 2}  # clips of a batch, of those that are quick there
+BATCH_ON_CPU = 2  # of others, where they are asked for
 QUICK_BATCH = 4
 CALL_SECONDS, MOST_STEPS = 0.3, 10  # of a call that is timed, on a GPU
 ROUNDS = 3
@@ -40,6 +43,7 @@ NEIGHBOURS, TRAINING_CLIPS = 1000, 4000  # K of the paper; of how many clips cos
 SAME_LOSS, SAME_LOSS_TF32 = 1e-3, 2e-2  # of the first step, relative; layouts round otherwise
 TODAY, PLAIN, LAID_OUT = "as it is", "contiguous, Adam", "channels_last, fused Adam"
 FUSED = "contiguous, fused Adam"  # of LAID_OUT, what is not the layout's
+COMPILED = "as it is, compiled"
 BF16, BF16_LAID_OUT = "bf16", "bf16, channels_last, fused Adam"
 FRONT_ENDS, BACKBONES = "front-ends", "backbones"
 
@@ -50,6 +54,7 @@ class Way(NamedTuple):
     layout: torch.memory_format | None = None
     fused: bool | None = None
     bf16: bool = False
+    compiled: bool = False
 
 
 WAYS: Mapping[str, Way] = {
@@ -57,6 +62,7 @@ WAYS: Mapping[str, Way] = {
     PLAIN: Way(torch.contiguous_format, fused=False),
     FUSED: Way(torch.contiguous_format, fused=True),
     LAID_OUT: Way(torch.channels_last, fused=True),
+    COMPILED: Way(compiled=True),
     BF16: Way(bf16=True),
     BF16_LAID_OUT: Way(torch.channels_last, fused=True, bf16=True),
 }
@@ -95,10 +101,11 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
     if device.type == "cuda":
         peaks = matmul_rates(device, 256 if setting.quick else MATMUL_SIDE)
         yield from (Found(_peak_line(name, rate)) for name, rate in peaks.items())
-    for name in MEASURED:
+    for name in chosen_methods(setting):
         label = f"{name}: training step"
-        if device.type == "cpu" and not setting.quick and name not in ON_CPU:
-            yield Absent(name=label, note="left out on a CPU, where a step takes long")
+        slow = device.type == "cpu" and not setting.quick and name not in ON_CPU
+        if slow and not setting.methods:
+            yield Absent(name=label, note=f"takes long on a CPU; ask by --method {name}")
             continue
         try:
             figures = measured(name, setting, device)
@@ -109,6 +116,21 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
         for line in lines_of(name, figures, peaks, device):
             log.info("%s: %s%s", line.name, _figure_of(line), f" ({line.note})" * bool(line.note))
             yield Found(line)
+
+
+def chosen_methods(setting: Setting) -> tuple[str, ...]:
+    """Methods whose steps are taken.
+
+    Raises:
+        BenchError: one of them is none that has been given a batch of noise here.
+    """
+    for name in setting.methods:
+        if name not in MEASURED:
+            raise BenchError(
+                f"--method {name} has no step to measure.{did_you_mean(name, MEASURED)} "
+                f"Methods: {', '.join(MEASURED)}."
+            )
+    return setting.methods or MEASURED
 
 
 def chosen_device(setting: Setting) -> torch.device:
@@ -186,6 +208,8 @@ class Steps:
         if way.layout is torch.contiguous_format:
             for network in networks(self.method):
                 network.register_forward_pre_hook(_contiguous)
+        if way.compiled:
+            compile_networks(self.method.networks)
         trained = [each for each in self.method.parameters() if each.requires_grad]
         optim = self.method.optim
         self.optimizer = torch.optim.Adam(
@@ -269,7 +293,7 @@ def measured(name: str, setting: Setting, device: torch.device) -> Figures:
     if setting.quick:
         batch = QUICK_BATCH
     elif device.type == "cpu":
-        batch = ON_CPU[name]
+        batch = ON_CPU.get(name, BATCH_ON_CPU)
     method.to(device)
     while True:
         _free(device)
@@ -300,6 +324,9 @@ def _figures(method: Method, size: int, setting: Setting, device: torch.device) 
     for way, how in WAYS.items():
         if how.bf16 and device.type == "cpu" and not (setting.quick or cpu_has_bf16()):
             refused[way] = "this CPU has no bf16, and would take several times as long"
+            continue
+        if how.compiled and device.type == "cpu":
+            refused[way] = "compiling for a CPU takes minutes"
             continue
         steps = Steps(method, batch, how)
         try:
@@ -426,7 +453,7 @@ def lines_of(
 
 def _layout_lines(name: str, figures: Figures, *, on_gpu: bool) -> Iterator[Line]:
     targets = {LAID_OUT: Target("at least", 1.25, "x"), BF16_LAID_OUT: Target("at least", 2.4, "x")}
-    for way in (FUSED, LAID_OUT, BF16, BF16_LAID_OUT):
+    for way in (FUSED, LAID_OUT, COMPILED, BF16, BF16_LAID_OUT):
         label = f"{name}: step, {way}"
         if way in figures.refused:
             yield Line(name=label, note=figures.refused[way])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from torch import nn
 
 from benchmark.speed import stall
 from benchmark.speed import step as stage
-from benchmark.speed.harness import Line, Setting, Timer, measured_lines
+from benchmark.speed.harness import Line, Setting, Timer, measured_lines, run_stages
 from benchmark.speed.step import (
     BACKBONES,
     BF16,
@@ -29,6 +30,7 @@ from benchmark.speed.step import (
     seen_clips,
 )
 from methods.base import Method
+from metrics.errors import BenchError
 
 CPU = torch.device("cpu")
 QUICK = Setting(quick=True, device="cpu")
@@ -248,3 +250,23 @@ def test_loader_and_step_are_measured_apart_and_together() -> None:
     assert lines[2].peer == lines[1].ours
     assert str(lines[2].target) == "at least 0.95x"
     assert "4" in json.dumps(lines[0].note)
+
+
+def test_only_the_methods_that_are_asked_for_take_steps() -> None:
+    lines = measured_lines(
+        stage.comparisons(replace(QUICK, methods=("lvs",))), Timer(rounds=1, judged=False)
+    )
+
+    assert {line.name.partition(":")[0] for line in lines} == {"lvs"}
+    (compiled,) = (line for line in lines if line.name == "lvs: step, as it is, compiled")
+    assert (compiled.ours, compiled.note) == (None, "compiling for a CPU takes minutes")
+
+
+def test_a_method_without_a_step_is_answered_with_the_closest() -> None:
+    with pytest.raises(BenchError, match=r"--method lv has no step to measure\. Did you mean lvs"):
+        list(stage.comparisons(replace(QUICK, methods=("lv",))))
+
+
+def test_a_method_for_other_stages_alone_is_refused() -> None:
+    with pytest.raises(BenchError, match="name the stage step too"):
+        run_stages(["metrics"], replace(QUICK, methods=("lvs",)))
