@@ -160,7 +160,7 @@ class StageRunner:
             BenchError: the folder holds a checkpoint or weights of something else.
             OSError: the disk is full; what was finished is kept.
         """
-        if from_first(lambda: _seconds_of(folder) is not None and _has_whole_weights(folder)):
+        if from_first(lambda: _is_trained(folder)):
             self._reuse(title, folder)
             load_weights(method, folder / WEIGHTS)
             return
@@ -184,7 +184,11 @@ class StageRunner:
 
         def start() -> str:
             found = resumable(folder, identity, method.state_dict())
-            lost = found is not None and selects and not _has_whole_best(folder)
+            lost = (
+                found is not None
+                and selects
+                and not _is_whole(folder / BEST, "this training starts again")
+            )
             return "" if found is None or lost else str(found)
 
         resumed = from_first(start)
@@ -293,20 +297,15 @@ def _seconds_of(folder: Path) -> float | None:
         return None
 
 
-def _has_whole_weights(folder: Path) -> bool:
-    """Whether the weights are as they were written; a missing or damaged file is made again."""
-    path = folder / WEIGHTS
-    reason = damage(path) if path.exists() else "it is missing"
-    if reason is not None:
-        log.warning("%s is damaged (%s) and made again", path, reason)
-    return reason is None
+def _is_trained(folder: Path) -> bool:
+    return _seconds_of(folder) is not None and _is_whole(folder / WEIGHTS, "it is made again")
 
 
-def _has_whole_best(folder: Path) -> bool:
-    path = folder / BEST
+def _is_whole(path: Path, remedy: str) -> bool:
+    """Whether a file is as it was written; a missing or damaged one is told, and what follows."""
     reason = damage(path) if path.exists() else "it is missing"
     if reason is not None:
-        log.warning("%s is damaged (%s); this training starts again", path, reason)
+        log.warning("%s is damaged (%s); %s", path, reason, remedy)
     return reason is None
 
 
