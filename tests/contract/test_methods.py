@@ -216,9 +216,9 @@ def test_an_unknown_schedule_is_refused_by_every_method(name: str) -> None:
 def test_no_method_file_is_left_unregistered() -> None:
     folder = Path(__file__).parents[2] / "methods"
     shared = {
-        "__init__", "base", "floors", "frontends", "global_norm", "mining", "negatives",
-        "neighbour_files", "response", "soundnet", "streams", "two_stream", "vgg", "vggish",
-        "weights",
+        "__init__", "base", "chunks", "floors", "frontends", "global_norm", "lstm", "mining",
+        "negatives", "neighbour_files", "response", "soundnet", "streams", "two_stream", "vgg",
+        "vggish", "weights",
     }  # fmt: skip
 
     assert set(TRAINED) | shared == {path.stem for path in folder.glob("*.py")}
