@@ -1,5 +1,17 @@
+import pytest
+
 from benchmark.speed.harness import Setting, Timer, measured_lines
-from benchmark.speed.memory import FULL, QUICK, Step, claims, comparisons, step
+from benchmark.speed.memory import (
+    FULL,
+    QUICK,
+    STATUS,
+    Sizes,
+    Step,
+    claims,
+    comparisons,
+    in_a_process,
+    step,
+)
 
 
 def test_both_ways_are_the_same_step() -> None:
@@ -24,3 +36,12 @@ def test_bytes_of_both_ways_come_from_processes_of_their_own() -> None:
     assert line.ours is not None
     assert (line.verdict, str(line.target)) == ("not judged", "at most 0.5x")
     assert FULL.clips == 1024
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells the peak of a process alone")
+def test_a_large_process_that_starts_another_is_not_in_its_peak() -> None:
+    held = bytearray(b"\1" * 600_000_000)
+    small = Sizes(clips=8, width=256, cells=32)  # 8 MB of features
+
+    assert in_a_process(small, "whole").bytes > 0
+    assert len(held) > 0
