@@ -415,14 +415,15 @@ class ClipData(pl.LightningDataModule, ABC):
         )  # fmt: skip
 
     def ordered_loader(
-        self, split: str, sound_of: Rows | None = None, *, whole: bool = False
+        self, split: str, sound_of: Rows | None = None, *, place: tuple[int, int] | None = None
     ) -> DataLoader[Batch]:
         """Every clip of a split once, in order; row ``i`` with the sound of ``sound_of[i]``.
 
-        Each process reads its stride of the batches, or all of them with ``whole``.
+        Process r of W reads its stride of the batches, ``place`` being ``(r, W)``; that of the
+        trainer if None.
         """
         rows = np.arange(len(self.report.splits[split]))
-        rank, world_size = (0, 1) if whole else self._place()
+        rank, world_size = place or self._place()
         sampler = StrideSampler(
             rows,
             rows if sound_of is None else sound_of,

@@ -388,10 +388,9 @@ def embeddings(
     """
     base.eval()
     size = data.config.batch_size
-    starts = range(rank() * size, len(data.report.splits["train"]), world_size() * size)
-    rows = np.arange(len(data.report.splits["train"]))
-    own = np.concatenate([rows[:0], *(rows[start : start + size] for start in starts)])
-    for start, batch in zip(starts, data.chosen_loader("train", own, own), strict=True):
+    place = rank(), world_size()
+    starts = range(place[0] * size, len(data.report.splits["train"]), place[1] * size)
+    for start, batch in zip(starts, data.ordered_loader("train", place=place), strict=True):
         visual, sound = base.streams(batch.clip.to(base.device))
         if pool == "mean":
             image = visual.mean((2, 3))

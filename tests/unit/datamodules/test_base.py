@@ -179,7 +179,7 @@ def test_test_batches_are_shared_whole_and_a_device_may_have_none(tiny_clips: Bu
 def test_a_whole_split_can_be_read_on_every_device(tiny_clips: Built):
     data = on_rank(tiny_clips(), 1, 2)
 
-    rows = [row for batch in data.ordered_loader("train", whole=True) for row in batch.clip.index]
+    rows = [row for batch in data.ordered_loader("train", place=(0, 1)) for row in batch.clip.index]
 
     assert rows == list(range(12))
 

@@ -406,9 +406,9 @@ class NumberedClips:
     config = SimpleNamespace(batch_size=5)
     report = SimpleNamespace(splits={"train": range(22)})
 
-    def chosen_loader(self, split: str, rows: np.ndarray, sound_of: np.ndarray) -> list[object]:
-        assert (split, rows.tolist()) == ("train", sound_of.tolist())
-        batches = [torch.from_numpy(rows[at : at + 5]) for at in range(0, len(rows), 5)]
+    def ordered_loader(self, split: str, *, place: tuple[int, int]) -> list[object]:
+        assert split == "train"
+        batches = torch.arange(22).split(5)[place[0] :: place[1]]
         return [SimpleNamespace(clip=batch) for batch in batches]
 
 
