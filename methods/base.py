@@ -18,8 +18,8 @@ from metrics.errors import BenchError, did_you_mean
 
 M = TypeVar("M", bound="Method")
 Overrides = Mapping[str, object]
-FEW_CHOICES = 3  # that a message joins by "or"
 """Dotted configuration keys and their values."""
+FEW_CHOICES = 3  # that a message joins by "or"
 
 
 @dataclass
