@@ -434,14 +434,15 @@ def measured_lines(
     lines = []
     for comparison in comparisons:
         lines.append(comparison.line(timer))
-        log.info("%s: %s%s", stage, lines[-1].name, _outcome(lines[-1]))
+        log.info("%s%s: %s", f"{stage}: " * bool(stage), lines[-1].name, _outcome(lines[-1]))
     return tuple(lines)
 
 
 def _outcome(line: Line) -> str:
-    """Figure and verdict for whoever waits."""
-    figure = "" if line.figure is None else f": {line.figure:.3g}"
-    return f"{figure} ({line.verdict})" if line.verdict else figure
+    """What was found, for whoever waits; why nothing was where that is so."""
+    ours = [] if line.ours is None else [f"{line.ours:.4g} {line.unit}".strip()]
+    figure = [] if line.figure in (None, line.ours) else [f"ratio {line.figure:.3g}"]
+    return ", ".join([*ours, *figure, *[line.verdict] * bool(line.verdict)]) or line.note
 
 
 class Stage(Protocol):

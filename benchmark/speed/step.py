@@ -114,7 +114,6 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
             yield Absent(name=label, note=one_line(error))
             continue
         for line in lines_of(name, figures, peaks, device):
-            log.info("%s: %s%s", line.name, _figure_of(line), f" ({line.note})" * bool(line.note))
             yield Found(line)
 
 
@@ -517,10 +516,3 @@ def _tf32() -> str:
         f"TF32 {words[torch.backends.cudnn.allow_tf32]} in convolutions, "
         f"{words[torch.backends.cuda.matmul.allow_tf32]} in products of matrices"
     )
-
-
-def _figure_of(line: Line) -> str:
-    parts = [f"{line.ours:.4g} {line.unit}" if line.ours is not None else "nothing"]
-    if line.figure is not None:
-        parts.append(f"{line.figure:.3g}x")
-    return ", ".join(parts + [claim.text for claim in line.claims if not claim.holds])
