@@ -153,8 +153,8 @@ def open_features(path: Path) -> NDArray[np.float32]:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BenchError(
+        reason = getattr(error, "strerror", None) or "it is damaged, or of another kind"
+        raise BenchError(  # numpy's words would advise to unpickle it
             f"{path} cannot be read as a .npy file ({reason}); write it with numpy.save"
         ) from error
     kind = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else ".npz"

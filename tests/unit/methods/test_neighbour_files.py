@@ -252,8 +252,10 @@ def test_a_file_that_is_no_npy_is_refused(features: Path, content: bytes | None)
     else:
         features.write_bytes(content)
 
-    with pytest.raises(BenchError, match=r"features\.npy cannot be read as a \.npy file"):
+    with pytest.raises(BenchError, match=r"features\.npy cannot be read as a \.npy file") as told:
         open_features(features)
+
+    assert "pickle" not in str(told.value), "nobody is to unpickle it"
 
 
 def test_pickled_features_are_never_read(features: Path):
