@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from datamodules.sampling import FURTHER_CLIPS, Rows
-from methods.base import Method, MethodCard, OptimConfig, Stages
+from methods.base import Method, MethodCard, OptimConfig, Stages, require_known
 from methods.global_norm import (
     gathered,
     rank,
@@ -31,12 +31,12 @@ from methods.global_norm import (
     world_size,
 )
 from methods.lvs_vanilla import (
+    CONTRASTIVE_CHOICES,
     RECIPE,
     SMALL,
     ContrastiveConfig,
     LvsVanilla,
     exponent_scale,
-    require_known_pool,
     vanilla_rows,
 )
 from methods.mining import purity
@@ -61,6 +61,11 @@ from methods.two_stream import TwoStream
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
+CHOICES = {
+    **CONTRASTIVE_CHOICES,
+    "positives": ("mined", "random"),
+    "mining_pool": ("mean", "response"),
+}
 
 
 @dataclass
@@ -110,13 +115,7 @@ class HardPos(Method):
 
     def __init__(self, config: HardPosConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        require_known_pool(config.negative_pool)
-        if config.positives not in ("mined", "random"):
-            raise BenchError(f"method.positives={config.positives!r} is unknown; mined or random")
-        if config.mining_pool not in ("mean", "response"):
-            raise BenchError(
-                f"method.mining_pool={config.mining_pool!r} is unknown; use mean or response"
-            )
+        require_known(config, CHOICES)
         if config.positives == "random" and config.init_from_stage1:
             raise BenchError(
                 "method.init_from_stage1=true has no meaning with method.positives=random, which "

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
-from methods.base import Method, MethodCard, OptimConfig
+from methods.base import Method, MethodCard, OptimConfig, require_known
 from methods.global_norm import gathered, own_rows
 from methods.negatives import require_other_clips
 from methods.response import (
@@ -20,7 +20,6 @@ from methods.response import (
     soft_mask,
 )
 from methods.two_stream import TwoStream, TwoStreamConfig
-from metrics.errors import BenchError
 
 
 @dataclass
@@ -32,6 +31,7 @@ class ContrastiveConfig(TwoStreamConfig):
     negative_pool: str = "mean"  # mean (Eq. 5 as printed) | masked (LVS code)
 
 
+CONTRASTIVE_CHOICES = {"negative_pool": ("mean", "masked")}
 SMALL = {
     "method.backbone": "small",
     "method.image_size": 64,
@@ -64,7 +64,7 @@ class LvsVanilla(Method):
 
     def __init__(self, config: ContrastiveConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        require_known_pool(config.negative_pool)
+        require_known(config, CONTRASTIVE_CHOICES)
         self.streams = TwoStream(config)
 
     def check(self, data: ClipData) -> None:
@@ -108,9 +108,3 @@ def vanilla_rows(
 def exponent_scale(config: ContrastiveConfig) -> float:
     """What exponents are divided by: 1 as the paper prints, or the temperature of the LVS code."""
     return 1.0 if config.paper_literal else config.temperature
-
-
-def require_known_pool(pool: str) -> None:
-    """Raises BenchError unless ``method.negative_pool`` is known."""
-    if pool not in ("mean", "masked"):
-        raise BenchError(f"method.negative_pool={pool!r} is unknown; use mean or masked")

@@ -7,7 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from datamodules.clip import Clip
-from methods.base import MethodConfig
+from methods.base import MethodConfig, require_known
 from methods.frontends import LogMel, LogSpectrogram, NormalizedFrames
 from methods.global_norm import ZeroMean, with_global_statistics
 from methods.weights import Published, load_weights
@@ -37,6 +37,7 @@ class TwoStream(nn.Module):
 
     def __init__(self, config: TwoStreamConfig) -> None:
         super().__init__()
+        require_known(config, {"backbone": ("resnet18", "small")})
         self.normalized = NormalizedFrames()
         if config.backbone == "small":
             if config.pretrained is not None:
@@ -44,15 +45,11 @@ class TwoStream(nn.Module):
             require_small_sound(config.sample_rate_hz, config.segment_seconds)
             self.spectrogram: nn.Module = LogMel(config.sample_rate_hz)
             self.visual, self.audio = small_visual(), small_audio()
-        elif config.backbone == "resnet18":
+        else:
             self.spectrogram = LogSpectrogram(config.sample_rate_hz, config.segment_seconds)
             self.visual = resnet18_map(3, pretrained=config.pretrained)
             self.audio = nn.Sequential(
                 resnet18_map(1), nn.AdaptiveMaxPool2d(1), nn.Flatten(), ZeroMean(512)
-            )
-        else:
-            raise BenchError(
-                f"method.backbone={config.backbone!r} is unknown; use resnet18 or small"
             )
         if config.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -506,7 +506,7 @@ def test_batches_of_one_clip_are_refused(tiny_clips: Callable[..., ClipData]):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"positives": "true"}, r"method\.positives='true' is unknown; mined or random"),
+        ({"positives": "true"}, r"method\.positives='true' is unknown; use mined or random"),
         ({"mining_pool": "max"}, r"method\.mining_pool='max' is unknown; use mean or response"),
         ({"negative_pool": "max"}, r"method\.negative_pool='max' is unknown; use mean or masked"),
         ({"k": 0}, r"method\.k must be at least 1, got 0"),
