@@ -21,6 +21,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.lvs:Lvs",
         "contrastive maps with the tri-map of hard negatives (Chen et al. 2021)",
     ),
+    "ezvsl": (
+        "methods.ezvsl:Ezvsl",
+        "contrastive maps by their largest cell alone (Mo and Morgado 2022, EZ-VSL)",
+    ),
     "proposal": (
         "methods.proposal:Proposal",
         "boxes by multiple-instance learning, several sources (Xuan et al. 2022)",

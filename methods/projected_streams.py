@@ -6,14 +6,15 @@ Source: https://github.com/stoneMo/EZ-VSL, model.py:8-36 at 95ff5bf.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from datamodules.clip import Clip
-from methods.base import require_known
+from datamodules.clip import Batch, Clip
+from methods.base import Method, require_known
 from methods.frontends import LogMel, LogSpectrogram, NormalizedFrames
 from methods.global_norm import ZeroMean, with_global_statistics
 from methods.two_stream import (
@@ -29,6 +30,7 @@ from metrics.errors import BenchError
 RESNET_CHANNELS, SMALL_CHANNELS = 512, 128
 HOP = 238  # EZ-VSL code, datasets.py:18-36 at 95ff5bf: windows of 512 that overlap by 274
 DROPOUT = 7303  # the stream of draws that is of dropped features alone
+CHOICES = {"backbone": ("resnet18", "small"), "directions": ("sum", "mean")}
 STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 RELEASED_NAMES: Mapping[str, str] = {
     "imgnet.": "features.visual.",
@@ -41,9 +43,10 @@ RELEASED_NAMES: Mapping[str, str] = {
 
 @dataclass
 class ProjectedConfig(TwoStreamConfig):
-    """Settings of the network."""
+    """Settings of the network, and of losses of both directions."""
 
     temperature: float = 0.03  # tau of all three codes
+    directions: str = "sum"  # sum (all three codes) | mean of the two cross-entropies
 
 
 class ProjectedStreams(nn.Module):
@@ -54,7 +57,7 @@ class ProjectedStreams(nn.Module):
     D = 128.
     """
 
-    def __init__(self, config: TwoStreamConfig, *, zero_mean: bool, spaces: int = 1) -> None:
+    def __init__(self, config: ProjectedConfig, *, zero_mean: bool, spaces: int = 1) -> None:
         """Builds it with first weights as the code draws them.
 
         Args:
@@ -67,7 +70,7 @@ class ProjectedStreams(nn.Module):
             BenchError: unknown backbone, or weights that are of another network.
         """
         super().__init__()
-        require_known(config, {"backbone": ("resnet18", "small")})
+        require_known(config, CHOICES)
         small = config.backbone == "small"
         self.features = SmallFeatures(config) if small else ResNetFeatures(config)
         channels = SMALL_CHANNELS if small else RESNET_CHANNELS
@@ -208,6 +211,16 @@ def dropped(
         rng = np.random.default_rng([DROPOUT, seed, epoch, network, row])
         kept[place] = rng.random(features.shape[1:], dtype=np.float32) >= share
     return features * torch.from_numpy(kept).to(features.device) / (1 - share)
+
+
+def drop(
+    method: Method, batch: Batch, share: float, network: int = 0
+) -> Callable[[Tensor], Tensor] | None:
+    """:func:`dropped` for a method's batch; None where it does not train."""
+    if not method.training:
+        return None
+    return partial(dropped, index=batch.clip.index, share=share, seed=method.seed,
+                   epoch=method.current_epoch, network=network)  # fmt: skip
 
 
 def require_share(name: str, share: float) -> None:
