@@ -25,6 +25,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.ezvsl:Ezvsl",
         "contrastive maps by their largest cell alone (Mo and Morgado 2022, EZ-VSL)",
     ),
+    "slavc": (
+        "methods.slavc:Slavc",
+        "which sound times where, against slow copies (Mo and Morgado 2022, SLAVC)",
+    ),
     "proposal": (
         "methods.proposal:Proposal",
         "boxes by multiple-instance learning, several sources (Xuan et al. 2022)",

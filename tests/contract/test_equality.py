@@ -40,6 +40,10 @@ VARIANTS: Mapping[str, Sequence[Sequence[str]]] = {
         (*AVFB, "method.supervision=supervised", *SOME_LABELLED),
         (*AVFB, "method.supervision=weak", *SOME_LABELLED),
     ],
+    "slavc": [
+        ("method.dropout=0.9",),
+        ("method.classified=each", "method.second_softmax=false", "method.directions=mean"),
+    ],
     "proposal": [PROPOSAL, (*PROPOSAL, "method.loss=ratio", "method.query=positive")],
 }
 """Settings beside the small ones, for methods with more than one loss."""
