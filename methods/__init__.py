@@ -29,6 +29,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.slavc:Slavc",
         "which sound times where, against slow copies (Mo and Morgado 2022, SLAVC)",
     ),
+    "fnac": (
+        "methods.fnac:Fnac",
+        "ezvsl with pair scores drawn to how alike sounds and images are (Sun et al. 2023)",
+    ),
     "proposal": (
         "methods.proposal:Proposal",
         "boxes by multiple-instance learning, several sources (Xuan et al. 2022)",

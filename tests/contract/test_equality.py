@@ -40,6 +40,10 @@ VARIANTS: Mapping[str, Sequence[Sequence[str]]] = {
         (*AVFB, "method.supervision=supervised", *SOME_LABELLED),
         (*AVFB, "method.supervision=weak", *SOME_LABELLED),
     ],
+    "fnac": [
+        ("method.warmup_epochs=1", "method.dropout=0.9"),
+        ("method.warmup_epochs=0", "method.l1=per_row", "method.detach_targets=true"),
+    ],
     "slavc": [
         ("method.dropout=0.9",),
         ("method.classified=each", "method.second_softmax=false", "method.directions=mean"),
