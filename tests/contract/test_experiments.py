@@ -76,6 +76,29 @@ AVFB_TABLES = {
     "avfb_table3": {"avfb": 73.4, "swab_mean": 74.0, "swab_max": 73.7, "swab": 74.4, "full": 74.8},
 }  # fmt: skip
 """The same, Tables 2 and 3: accuracy, supervised."""
+EZVSL_ZOO = """
+flickr_10k_guided        81.93 62.58
+flickr_144k_guided       83.13 63.06
+vggss_144k_flickr_guided 83.94 63.60
+vggss_10k_guided         37.18 38.75
+vggss_144k_guided        38.85 39.54
+vggss_full_guided        39.34 39.78
+heard_guided             37.25 38.97
+unheard_guided           39.57 39.60
+"""
+"""README of stoneMo/EZ-VSL at 95ff5bf: cIoU and AUC, all with object guidance."""
+SLAVC_ZOO = """
+extended_flickr_guided 51.63 59.10 83.60
+extended_vggss_guided  32.95 40.00 37.79
+"""
+"""README of stoneMo/SLAVC at 05b429c: AP, max-F1 and Precision, with object guidance."""
+FNAC_ZOO = """
+flickr_10k  35.27 38.00
+flickr_144k 33.93 37.29
+vggss_10k   37.29 38.99
+vggss_144k  39.50 39.66
+"""
+"""README of OpenNLPLab/FNAC_AVL at 0a0ca78: cIoU and AUC on VGG-SS."""
 OF_BASELINE = "20261120T125034Z-lvs_vanilla-synthetic-c6e0e688"  # the accepted run of seed 0
 
 
@@ -223,6 +246,27 @@ def test_table_2_of_the_hard_positive_paper_is_as_printed() -> None:
     assert {name: percentages(*values) for name, *values in lines} == {
         row.id: row.published for row in rows
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "zoo"), [("ezvsl_table", EZVSL_ZOO), ("slavc_table", SLAVC_ZOO),
+                      ("fnac_table", FNAC_ZOO)],
+)  # fmt: skip
+def test_model_zoos_are_as_their_readmes_print_them(name: str, zoo: str) -> None:
+    experiment = experiment_named(name)
+    printed = {}
+    for line in zoo.split("\n")[1:-1]:
+        row_id, *values = line.split()
+        printed[row_id] = dict(zip(experiment.metrics, map(float, values), strict=True))
+
+    assert printed == {row.id: row.published for row in experiment.rows if row.published}
+
+
+@pytest.mark.parametrize("name", ["ezvsl_table", "slavc_table"])
+def test_no_guided_figure_stands_beside_a_run_without_guidance(name: str) -> None:
+    for row in experiment_named(name).rows:
+        guided = row.id.endswith("_guided")
+        assert bool(row.published) == (row.not_built is not None) == guided
 
 
 def test_figure_2_of_the_hard_positive_paper_has_no_values_in_its_text() -> None:
