@@ -58,7 +58,14 @@ class Fnac(Method):
             "trainer.max_epochs": 30,
         }
     }
-    presets: ClassVar = {"small": {**SMALL, "method.warmup_epochs": 1}}
+    presets: ClassVar = {
+        "small": {
+            **SMALL,
+            "method.warmup_epochs": 1,
+            "method.dropout": 0.3,
+            "method.l1": "per_row",
+        }
+    }
 
     def __init__(self, config: FnacConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)

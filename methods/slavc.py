@@ -67,7 +67,7 @@ class Slavc(Method):
         map_range=(-1.0, 1.0),
     )
     recipe: ClassVar = {"*": TRAINING}
-    presets: ClassVar = {"small": SMALL}
+    presets: ClassVar = {"small": {**SMALL, "method.momentum": 0.9, "method.dropout": 0.3}}
 
     def __init__(self, config: SlavcConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)

@@ -41,7 +41,7 @@ VARIANTS: Mapping[str, Sequence[Sequence[str]]] = {
         (*AVFB, "method.supervision=weak", *SOME_LABELLED),
     ],
     "fnac": [
-        ("method.warmup_epochs=1", "method.dropout=0.9"),
+        ("method.dropout=0.9", "method.l1=mean"),
         ("method.warmup_epochs=0", "method.l1=per_row", "method.detach_targets=true"),
     ],
     "slavc": [
