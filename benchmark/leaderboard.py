@@ -353,6 +353,8 @@ def _opponent(differences: Sequence[Difference], kind: str) -> str:
 
 
 def _leakage_cell(records: Sequence[Record]) -> str:
+    if any("train" not in record.splits for record in records):  # trained elsewhere
+        return "?"
     worst = max(records, key=lambda record: record.leakage.trained_on).leakage
     if not worst.trained_on:
         return "none"

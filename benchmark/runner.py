@@ -104,6 +104,8 @@ class Finished:
 def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Finished:
     """Trains, tests, scores and records one run; finishes an unfinished one.
 
+    A method that learns nothing is tested as it stands, and no training list is asked for.
+
     A run is found again by the hash of its configuration and lists. A finished one is returned as
     it is.
 
@@ -117,9 +119,11 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
     """
     started = time.monotonic()
     method, data = _method_and_data(config)
-    data.setup("test" if isinstance(method, Floor) else "fit")
+    data.setup("fit" if method.learns else "test")
     method.check(data)
-    _check_trainer(config, data)
+    _check_trainer(config)
+    if method.learns:
+        _check_batches(config, data)
     if config.trainer.compile:
         require_compiler(config.method_name, method.networks)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
@@ -194,23 +198,27 @@ def _method(config: RunConfig) -> Method:
     return method_class(config.method, config.optim, seed=config.seed)
 
 
-def _check_trainer(config: RunConfig, data: ClipData) -> None:
+def _check_trainer(config: RunConfig) -> None:
     require_all_processes(config.trainer.devices, config.trainer.num_nodes)
+    if config.trainer.select not in ("last", "val_loss"):
+        raise BenchError(
+            f"trainer.select={config.trainer.select!r} is unknown; use last or val_loss"
+        )
+    if config.memory.maps not in MAPS:
+        raise BenchError(
+            f"memory.maps={config.memory.maps!r} is unknown; use auto, whole or chunked"
+        )
+
+
+def _check_batches(config: RunConfig, data: ClipData) -> None:
     batches = len(data.report.splits.get("train", ())) // config.data.batch_size
     if 1 < config.trainer.accumulate > batches:
         raise BenchError(
             f"trainer.accumulate={config.trainer.accumulate} needs as many batches in an epoch and "
             f"there are {batches}; lower it, or data.batch_size={config.data.batch_size}"
         )
-    select = config.trainer.select
-    if select not in ("last", "val_loss"):
-        raise BenchError(f"trainer.select={select!r} is unknown; use last or val_loss")
-    if config.memory.maps not in MAPS:
-        raise BenchError(
-            f"memory.maps={config.memory.maps!r} is unknown; use auto, whole or chunked"
-        )
     held_out = len(data.report.splits.get("val", ()))
-    if select == "val_loss" and held_out < config.data.batch_size:
+    if config.trainer.select == "val_loss" and held_out < config.data.batch_size:
         raise BenchError(
             f"trainer.select=val_loss needs at least one batch of {config.data.batch_size} "
             f"validation clips and there are {held_out}; set data.val_fraction, such as 0.02"
@@ -328,7 +336,7 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     data.cached_features = cached_features(method.extractor(), data, stages.device)
     stages.train(method, folder / "training", title="training")
     together, size = stages.config.trainer.accumulate, stages.config.data.batch_size
-    if together > 1:  # told, for it is no batch of as many clips
+    if together > 1 and method.learns:  # told, for it is no batch of as many clips
         stages.note("clips_of_a_step", together * size)
         stages.note("clips_with_negatives_among_each_other", size)
     for name, figure in method.figures().items():
@@ -409,15 +417,18 @@ def _record(
         splits={
             name: SplitIdentity(split.name, len(split), split.sha256)
             for name, split in report.splits.items()
+            if method.learns or name == "test"
         },
-        lists=dict(report.lists),
+        lists={k: listed for k, listed in report.lists.items() if method.learns or k == "test"},
         n=scores.n,
         n_expected=report.n_expected,
         missing=report.missing,
         unreadable=report.unreadable,
         excluded=scores.excluded,
-        train=TrainingGaps(report.train_missing, report.train_unreadable),
-        leakage=_leakage(config, data),
+        train=TrainingGaps(report.train_missing, report.train_unreadable)
+        if method.learns
+        else TrainingGaps(),
+        leakage=_leakage(config, data, learns=method.learns),
         protocol=PROTOCOL,
         seed=config.seed,
         config=nested({k: v for k, v in config.values.items() if not PATHS.fullmatch(k)}),
@@ -480,8 +491,10 @@ def _distribution(method_name: str) -> Distribution:
     return Distribution(name, version(name))
 
 
-def _leakage(config: RunConfig, data: ClipData) -> Leakage:
+def _leakage(config: RunConfig, data: ClipData, *, learns: bool) -> Leakage:
     report = data.report
+    if not learns:  # no list was trained on here, whatever lies beside the data
+        return Leakage(0, 0, 0, config.data.allow_leakage, 0, 0)
     train, test = report.splits.get("train"), report.splits["test"]
     ids = set(train.ids) & set(test.ids) if train is not None else set()
     videos = set(train.videos) & set(test.videos) if train is not None else set()

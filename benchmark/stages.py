@@ -156,10 +156,15 @@ class StageRunner:
     def train(self, method: Method, folder: Path, *, title: str) -> None:
         """Trains a method into a folder, or loads what the folder already has.
 
+        Of a method that learns nothing the folder gets the weights that it was built with.
+
         Raises:
             BenchError: the folder holds a checkpoint or weights of something else.
             OSError: the disk is full; what was finished is kept.
         """
+        if not method.learns:
+            self._keep(method, folder, title)
+            return
         if from_first(lambda: _is_trained(folder)):
             self._reuse(title, folder)
             load_weights(method, folder / WEIGHTS)
@@ -172,6 +177,13 @@ class StageRunner:
         if is_first_rank():
             save_weights(folder / WEIGHTS, method.state_dict())
             write_json(folder / DONE, {"seconds": self.seconds[title]})
+
+    def _keep(self, method: Method, folder: Path, title: str) -> None:
+        log.info("%s: nothing to learn, tested as it stands", title)
+        if is_first_rank():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_weights(folder / WEIGHTS, method.state_dict())
+            write_json(folder / DONE, {"seconds": 0.0})
 
     def _fit(self, method: Method, folder: Path, title: str) -> None:
         """Trains from the last good checkpoint on and leaves the chosen epoch in the method."""

@@ -131,6 +131,11 @@ class Method(pl.LightningModule, ABC):
         torch.manual_seed(seed)  # subclasses build next: weights are a function of the seed
 
     @property
+    def learns(self) -> bool:
+        """Whether a run trains the method; where not, it is tested as it was built."""
+        return True
+
+    @property
     def networks(self) -> tuple[nn.Module, ...]:
         """The costly parts, which ``trainer.compile`` compiles: the networks of its ``streams``."""
         streams = getattr(self, "streams", None)

@@ -12,6 +12,11 @@ class Floor(Method):
     rule: ClassVar[str]
     card = MethodCard(floor=True)
 
+    @property
+    def learns(self) -> bool:
+        """Never."""
+        return False
+
     def localize(self, clip: Clip) -> Localization:
         """A floor may need the truth of other folds, which no method sees."""
         raise NotImplementedError(f"the floor {self.rule!r} is made by metrics.floors")

@@ -122,6 +122,14 @@ def test_partial_runs_are_not_ranked_but_counted_with_their_reason(
     assert f"- 1 run, partial: only 41 samples were scored: `{partial.id}`" in page
 
 
+def test_what_was_trained_elsewhere_has_no_known_leakage(record: Record) -> None:
+    tested = {"test": record.splits["test"]}
+
+    page = leaderboard([replace(record, splits=tested)])
+
+    assert lines_with(page, "| **hardpos** |")[-1].endswith("| ? |")
+
+
 def test_a_repeated_seed_counts_once_and_the_latest_run_is_taken(record: Record) -> None:
     early = replace(seeded(record, 0, 0.1), id="20240101T000000Z-early")
 
