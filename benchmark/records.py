@@ -62,6 +62,7 @@ class Card:
     localises: bool = True
     boxes: int = 0
     tells_on_screen: bool = False
+    object_guidance: bool = False
 
 
 @dataclass(frozen=True)

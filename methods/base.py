@@ -72,6 +72,7 @@ class MethodCard:
     localises: bool = True  # false: no map, and measured on the classes of segments alone
     boxes: int = 0  # how many of its best boxes are its answer beside the map
     tells_on_screen: bool = False  # whether it has a rule of its own for sounds off screen
+    object_guidance: bool = False  # whether a network that never hears is mixed into its map
 
 
 class Stages(Protocol):

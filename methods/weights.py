@@ -42,7 +42,14 @@ class Published:
         return None if place is None else place + stored[len(start) :]
 
 
-def load_weights(module: nn.Module, source: str, published: Published, *, setting: str) -> None:
+def load_weights(
+    module: nn.Module,
+    source: str,
+    published: Published,
+    *,
+    setting: str,
+    without: str | None = "to train from random weights",
+) -> None:
     """Fills a network from a file, or from a timm model where the network allows it.
 
     The file holds a state dict, bare or in one of ``CONTAINERS``, with or without ``module.`` in
@@ -55,6 +62,7 @@ def load_weights(module: nn.Module, source: str, published: Published, *, settin
         source: path of the file, or the name.
         published: how the file is laid out.
         setting: what chose it, for the message.
+        without: what the setting is null for, for the message; None where it must be given.
 
     Raises:
         BenchError: ``source`` cannot be read or had, or is of another network.
@@ -63,7 +71,7 @@ def load_weights(module: nn.Module, source: str, published: Published, *, settin
         stored = _stored(source, hub=published.hub)
     except Exception as error:  # torch, timm and the hub raise many types for one user mistake
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise _refusal(source, published, setting, reason) from error
+        raise _refusal(source, published, setting, without, reason) from error
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     state, strange = {}, []
     for name, tensor in stored.items():
@@ -74,7 +82,7 @@ def load_weights(module: nn.Module, source: str, published: Published, *, settin
             strange.append(name)
     faults = ", ".join(_faults(wanted, state, strange))
     if faults:
-        raise _refusal(source, published, setting, faults)
+        raise _refusal(source, published, setting, without, faults)
     module.load_state_dict(state, strict=False)
 
 
@@ -121,12 +129,15 @@ def _faults(
         yield f"{len(other)} are of another shape, the first is {other[0]} {came}, not {expected}"
 
 
-def _refusal(source: str, published: Published, setting: str, reason: str) -> BenchError:
+def _refusal(
+    source: str, published: Published, setting: str, without: str | None, reason: str
+) -> BenchError:
     named = published.hub and not Path(source).exists()
     hub = " and no timm model that can be had here" if named else ""
+    otherwise = "" if without is None else f", or {setting}=null {without}"
     return BenchError(
         f"{setting}={source!r} is no file of {published.network} weights{hub} ({reason}); give "
-        f"{published.files}, or {setting}=null to train from random weights"
+        f"{published.files}{otherwise}"
     )
 
 
