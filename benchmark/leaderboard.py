@@ -372,13 +372,22 @@ def _field_lines(
         for name in names
     }
     none = Figures({})
-    boards = known.values()
-    of_places = {floor for board in boards for floor, figures in board.floors.items()
+    floors = {name: _seen_floors(records, name) | known[name].floors for name in names}
+    of_places = {floor for board in floors.values() for floor, figures in board.items()
                  if figures.metrics.keys() & set(FIELD_KEYS)}  # fmt: skip
     for floor in sorted(of_places):
-        figures = {name: known[name].floors.get(floor, none) for name in names}
+        figures = {name: floors[name].get(floor, none) for name in names}
         yield f"*floor* {floor}", *(_figure_cell(figures[name], key) for name, key in places)
     yield "*ceiling*", *(_percent(known[name].ceiling.get(key)) for name, key in places)
+
+
+def _seen_floors(records: Sequence[Record], name: str) -> dict[str, Figures]:
+    """Floors that were run themselves, under a further protocol; of several the fullest run."""
+    own = [record for record in records if record.card.floor and name in record.protocols]
+    return {
+        record.method: Figures(record.protocols[name].metrics, record.protocols[name].ci95)
+        for record in sorted(own, key=lambda record: (record.n, record.id))
+    }
 
 
 def _box_lines(rows: Sequence[Row], boxed: Sequence[Record]) -> Iterable[Sequence[str]]:

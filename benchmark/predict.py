@@ -26,6 +26,7 @@ from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
 from datamodules.proposals import Extractor
 from datamodules.video_streams import MP4_HEAD
 from methods.base import Method
+from methods.floors import Floor
 from metrics.errors import BenchError
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -135,11 +136,6 @@ def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
 
 def _built(record: Record, source: Path, overrides: Sequence[str]) -> Method:
     """The method with the settings of a record, its weights still random."""
-    if record.card.floor:
-        raise BenchError(
-            f"{source.parent} is a run of {record.method}, a floor, which knows truth and hears "
-            "nothing; give --run a run of a trained method"
-        )
     if not record.card.localises:
         raise BenchError(
             f"{source.parent} is a run of {record.method} with settings that give no map, only "
@@ -152,6 +148,11 @@ def _built(record: Record, source: Path, overrides: Sequence[str]) -> Method:
             f"{package.version}, which is not installed; install it"
         )
     method_class: type[Method] = METHOD_REGISTRY.load(record.method, Method)  # type: ignore[type-abstract]
+    if issubclass(method_class, Floor):
+        raise BenchError(
+            f"{source.parent} is a run of {record.method}, a floor, which knows truth and hears "
+            "nothing; give --run a run of a trained method"
+        )
     settings = recorded_settings(method_class, record, source, overrides)
     return method_class(settings.method, settings.optim, seed=settings.seed)
 

@@ -404,7 +404,7 @@ def _record(
     if tested.onscreen:
         metrics[ONSCREEN], ci95[ONSCREEN] = mean_with_interval(tested.onscreen.values())
     top = cached_ceiling(truth, PROTOCOL)
-    is_floor = isinstance(method, Floor)
+    is_floor = method.card.floor
     too_costly = [name for name in COSTLY_FLOORS if name != config.method_name]
     return Record(
         id=folder.name,

@@ -49,5 +49,6 @@ METHODS: dict[str, tuple[str, str]] = {
     "mean_box": ("methods.floors:MeanBox", "floor: the mean truth of the other folds"),
     "full": ("methods.floors:Full", "floor: every pixel"),
     "random": ("methods.floors:Random", "floor: uniform noise, 100 draws"),
+    "saliency": ("methods.saliency:Saliency", "floor: what an ImageNet classifier sees, by frame"),
     "all_objects": ("methods.floors:AllObjects", "floor: every object, sounding or not"),
 }

@@ -127,7 +127,27 @@ def test_what_was_trained_elsewhere_has_no_known_leakage(record: Record) -> None
 
     page = leaderboard([replace(record, splits=tested)])
 
-    assert lines_with(page, "| **hardpos** |")[-1].endswith("| ? |")
+    assert [line for line in lines_with(page, "| **hardpos** |") if line.endswith("| ? |")]
+
+
+def test_a_floor_that_sees_stands_among_the_floors_of_every_protocol(record: Record) -> None:
+    board = replace(record.protocols["lvs"], metrics={"ciou@0.5": 0.123, "auc": 0.234}, ci95={})
+    saliency = replace(
+        record,
+        id="saliency",
+        method="saliency",
+        card=replace(record.card, floor=True),
+        metrics={"ciou@0.5": 0.345},
+        ci95={},
+        protocols={"lvs": board},
+    )
+
+    page = leaderboard([record, saliency])
+
+    own, field = lines_with(page, "| *floor* saliency |")
+    assert own.startswith("| *floor* saliency | - | - | 34.5 |")
+    assert "12.3 | 23.4" in field
+    assert "**saliency**" not in page
 
 
 def test_a_repeated_seed_counts_once_and_the_latest_run_is_taken(record: Record) -> None:
