@@ -188,7 +188,7 @@ def predict(
 ) -> Prediction:
     """The maps of several sounds on one picture.
 
-    The picture is squashed to the method's square and stands still in all its T segments. The T
+    The picture becomes the method's square and stands still in all its T segments. The T
     windows of a sound lie side by side around ``at_seconds`` or around the middle, as those of a
     data set do; segment T // 2 is localised. Each sound is answered alone, so its answer does not
     depend on the others.
@@ -219,7 +219,7 @@ def predict(
 def _frames(image: Path, inputs: Inputs) -> Tensor:
     """The picture in every segment, ``(1, T, 3, H, W)`` uint8."""
     try:
-        frame = read_frame(image, inputs.image_size)
+        frame = read_frame(image, inputs.image_size, inputs.resizing)
     except UnreadableMediaError as error:
         raise BenchError(f"--image {image} cannot be read: {error}; give a JPEG or PNG") from error
     return frame.expand(1, inputs.num_segments, *frame.shape)

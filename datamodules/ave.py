@@ -257,7 +257,9 @@ class Ave(FolderClips):
         path = self._folder.frame(frame_id)
         assert path is not None, "only clips that are here have rows"
         try:
-            return read_frame(self._folder.media(path), self.inputs.image_size)
+            return read_frame(
+                self._folder.media(path), self.inputs.image_size, self.inputs.resizing
+            )
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 

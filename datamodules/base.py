@@ -182,7 +182,7 @@ class ClipData(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def frames(self, split: str, row: int) -> Tensor:
-        """Frames ``(T, 3, H, W)`` uint8 of one clip, squashed to ``inputs.image_size``."""
+        """Frames ``(T, 3, H, W)`` uint8 of one clip, as ``inputs`` asks for them."""
 
     @abstractmethod
     def waveform(self, split: str, row: int) -> Tensor:

@@ -9,8 +9,32 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """How a picture of any shape becomes a square.
+
+    Attributes:
+        crop: the middle square is kept, once the short side has the asked length; otherwise the
+            whole picture is squashed.
+        filter: bicubic | bilinear.
+        antialias: whether pixels are averaged where a picture shrinks, as PIL does.
+    """
+
+    crop: bool = False
+    filter: str = "bicubic"
+    antialias: bool = True
+
+
+SQUASHED = Resizing()
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """What a method asks of every clip; the datamodule delivers exactly this."""
+    """What a method asks of every clip; the datamodule delivers exactly this.
+
+    ``sound_start_seconds`` is where in the file of a clip's sound the window begins. It holds where
+    the frame stands for the middle of its sound; where data know another time of the frame, as
+    those of MUSIC and AVE do, the window lies around it all the same.
+    """
 
     image_size: int = 224
     num_segments: int = 1
@@ -20,6 +44,8 @@ class Inputs:
     box_map_size: int = 0  # cells per side of the box maps that training sees; 0: it sees no boxes
     labels: str = "none"  # none | clip | segment: the classes that training sees
     takes_features: bool = False  # whether features may come in place of frames and sounds
+    resizing: Resizing = SQUASHED  # of pictures that are files; made ones are square
+    sound_start_seconds: float | None = None  # None: the window lies around the frame
 
     @property
     def segment_samples(self) -> int:

@@ -12,7 +12,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.base import ClipData
-from datamodules.clip import Clip, Features
+from datamodules.clip import SQUASHED, Clip, Features
 from datamodules.feature_store import FeatureStore
 from datamodules.progress import progress_bar
 from metrics.errors import BenchError
@@ -142,8 +142,15 @@ def obstacle(extractor: FrozenExtractor | None, data: ClipData) -> str | None:
 def streams_of(extractor: FrozenExtractor, data: ClipData) -> list[StreamFeatures]:
     """What each frozen stream needs on a data set, where there is no obstacle."""
     inputs, kind = data.inputs, type(data)
-    seen = {"image_size": inputs.image_size}
-    heard = {"sample_rate_hz": inputs.sample_rate_hz, "segment_seconds": inputs.segment_seconds}
+    seen: dict[str, object] = {"image_size": inputs.image_size}
+    heard: dict[str, object] = {
+        "sample_rate_hz": inputs.sample_rate_hz,
+        "segment_seconds": inputs.segment_seconds,
+    }
+    if inputs.resizing != SQUASHED:
+        seen["resizing"] = asdict(inputs.resizing)
+    if inputs.sound_start_seconds is not None:
+        heard["sound_start_seconds"] = inputs.sound_start_seconds
     parts = (("visual", extractor.visual, seen), ("audio", extractor.audio, heard))
     streams = []
     for part, stream, asked in parts:

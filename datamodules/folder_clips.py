@@ -25,7 +25,7 @@ from datamodules.base import (
     KnownList,
     Split,
 )
-from datamodules.clip import Inputs
+from datamodules.clip import SQUASHED, Inputs, Resizing
 from datamodules.clip_folder import MINIATURE_MARK, ClipFiles, ClipFolder
 from datamodules.ground_truth import READERS, SETTINGS, GroundTruth, find_named_list, ground_truth
 from datamodules.id_lists import (
@@ -42,6 +42,7 @@ from datamodules.media import (
     UnreadableMediaError,
     read_frame,
     read_picture,
+    read_window_from,
     read_windows,
     sound_seconds,
 )
@@ -228,7 +229,7 @@ class FolderClips(ClipData):
     def frames(self, split: str, row: int) -> Tensor:
         """The frame of a clip, ``(T, 3, H, W)`` uint8, the same in every segment."""
         frame_id, _ = self.parts_of(self.report.splits[split].ids[row])
-        frame = self.picture(frame_id, self.inputs.image_size)
+        frame = self.picture(frame_id, self.inputs.image_size, self.inputs.resizing)
         return frame.expand(self.inputs.num_segments, *frame.shape)
 
     def waveform(self, split: str, row: int) -> Tensor:
@@ -237,11 +238,11 @@ class FolderClips(ClipData):
         _, sound_id = self.parts_of(sample_id)
         return self.windows(sound_id, self.seconds_of(sample_id))
 
-    def picture(self, frame_id: str, size: int) -> Tensor:
+    def picture(self, frame_id: str, size: int, resizing: Resizing = SQUASHED) -> Tensor:
         """A frame by its id, ``(3, size, size)`` uint8."""
         path = _there(self._folder.frame(frame_id))
         try:
-            return read_frame(self._folder.media(path), size)
+            return read_frame(self._folder.media(path), size, resizing)
         except UnreadableMediaError as error:
             raise late_failure(path, error) from error
 
@@ -599,8 +600,9 @@ def still_windows(media: Media, inputs: Inputs, middle_seconds: float | None) ->
 
     Args:
         media: sound file.
-        inputs: T, rate and length of the windows.
-        middle_seconds: time of the frame; None for the middle of the sound.
+        inputs: T, rate and length of the windows, and where they begin if not around the frame.
+        middle_seconds: time of the frame, around which the windows then lie whatever ``inputs``
+            say; None for the middle of the sound.
 
     Returns:
         ``(T, S)`` float32 in [-1, 1]; see :func:`datamodules.media.read_windows` for windows that
@@ -609,6 +611,10 @@ def still_windows(media: Media, inputs: Inputs, middle_seconds: float | None) ->
     Raises:
         UnreadableMediaError: the sound cannot be read.
     """
+    start = inputs.sound_start_seconds
+    if middle_seconds is None and start is not None:
+        window = read_window_from(media, inputs.sample_rate_hz, inputs.segment_samples, start)
+        return window.expand(inputs.num_segments, -1)
     if middle_seconds is None and inputs.num_segments > 1:
         middle_seconds = sound_seconds(media) / 2
     centres = None if middle_seconds is None else segment_centres(inputs, middle_seconds)

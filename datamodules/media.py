@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torchaudio.transforms import Resample
 from torchvision.io import ImageReadMode, decode_image
 
+from datamodules.clip import SQUASHED, Resizing
 from datamodules.resampling import BETA, ROLLOFF, ZEROS, period_and_step
 
 FORM = struct.Struct("<HHIIHH")  # the chunk "fmt " of a WAV file
@@ -46,22 +47,24 @@ class Part(Protocol):
 Media = Path | Part
 
 
-def read_frame(path: Media, size: int) -> Tensor:
-    """An image as RGB, upright by its EXIF orientation, squashed to a square.
+def read_frame(path: Media, size: int, resizing: Resizing = SQUASHED) -> Tensor:
+    """An image as RGB, upright by its EXIF orientation, as a square.
 
     Grayscale, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped.
 
     Args:
         path: JPEG or PNG file.
         size: side of the square in pixels.
+        resizing: what becomes of other shapes.
 
     Returns:
-        ``(3, size, size)`` uint8; bicubic with antialiasing, as the peers' PIL transforms.
+        ``(3, size, size)`` uint8; if not said otherwise squashed, bicubic with antialiasing, as the
+        peers' PIL transforms.
 
     Raises:
         UnreadableMediaError: the file is missing, empty, truncated or no still image.
     """
-    return squashed(_decoded(path).permute(1, 2, 0), size)  # (H, W, 3), as decoders write it
+    return square(_decoded(path).permute(1, 2, 0), size, resizing)  # (H, W, 3) as decoders write
 
 
 def read_picture(path: Media) -> Tensor:
@@ -73,18 +76,23 @@ def read_picture(path: Media) -> Tensor:
     return _decoded(path)
 
 
-def squashed(pixels: Tensor, size: int) -> Tensor:
-    """A picture squashed to a square, as :func:`read_frame` has it.
+def square(pixels: Tensor, size: int, resizing: Resizing = SQUASHED) -> Tensor:
+    """A picture as a square, as :func:`read_frame` has it.
 
     Args:
         pixels: ``(H, W, 3)`` uint8.
         size: side of the square.
+        resizing: what becomes of other shapes.
 
     Returns:
         ``(3, size, size)`` uint8.
     """
     if pixels.shape[:2] != (size, size):
-        pixels = _resized(pixels, size)
+        height, width = pixels.shape[:2]
+        sides = covering(height, width, size) if resizing.crop else (size, size)
+        top, left = middle_square(*sides, size)
+        resized = _resized(pixels, sides, resizing)
+        pixels = resized[top : top + size, left : left + size]
     planes = np.empty((3, size, size), np.uint8)
     cv2.split(
         pixels.contiguous().numpy(), list(planes)
@@ -92,11 +100,36 @@ def squashed(pixels: Tensor, size: int) -> Tensor:
     return torch.from_numpy(planes)
 
 
-def _resized(pixels: Tensor, size: int) -> Tensor:
-    """``(size, size, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
+def covering(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of a picture whose short side becomes ``size``; the other is cut to pixels.
+
+    As ``torchvision.transforms.Resize(size)`` has them.
+
+    >>> covering(480, 641, 224)
+    (224, 299)
+    """
+    short = min(height, width)
+    return size * height // short, size * width // short
+
+
+def middle_square(height: int, width: int, size: int) -> tuple[int, int]:
+    """First row and first column of the middle square, as ``torchvision`` rounds them: to even.
+
+    >>> middle_square(224, 299, 224), middle_square(225, 227, 224)
+    ((0, 38), (0, 2))
+    """
+    return round((height - size) / 2), round((width - size) / 2)
+
+
+def _resized(pixels: Tensor, sides: tuple[int, int], resizing: Resizing) -> Tensor:
+    """``(*sides, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
     batch = pixels.contiguous().unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W)
-    square = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
-    return square.permute(0, 2, 3, 1)[0]
+    if resizing.antialias:
+        resized = F.interpolate(batch, sides, mode=resizing.filter, antialias=True)
+    else:  # of bytes torch would sum in whole numbers
+        exact = F.interpolate(batch.float(), sides, mode=resizing.filter, align_corners=False)
+        resized = exact.round().clamp(0, 255).to(torch.uint8)
+    return resized.permute(0, 2, 3, 1)[0]
 
 
 def read_windows(
@@ -136,6 +169,38 @@ def read_windows(
         samples = np.tile(samples, ceil(num_samples / available))
     windows = [samples[start - first :][:num_samples] for start in starts]
     return torch.from_numpy(np.stack(windows) if len(windows) > 1 else windows[0][None])
+
+
+def read_window_from(
+    path: Media, sample_rate_hz: int, num_samples: int, start_seconds: float
+) -> Tensor:
+    """The window of a sound file from a time on: mono, at the asked rate, of the asked length.
+
+    The sound counts as repeated from its start as often as it takes, so a window may leave it, as
+    those of LVS and SSLalignment do. Otherwise as :func:`read_windows`.
+
+    Args:
+        path: WAV, FLAC, Ogg or MP3 file.
+        sample_rate_hz: rate of the result.
+        num_samples: length S of the window.
+        start_seconds: where it begins.
+
+    Returns:
+        ``(S,)`` float32 in [-1, 1].
+
+    Raises:
+        UnreadableMediaError: as :func:`read_windows`.
+    """
+    with _opened(path) as sound:
+        rates = _rates(sound.rate_hz, sample_rate_hz)
+        available = rates.converted(sound.frames)
+        first = round(start_seconds * rates.exact_hz)
+        if first + num_samples <= available:
+            samples = _span(sound, rates, first, first + num_samples)
+        else:
+            places = np.arange(first, first + num_samples) % available
+            samples = _span(sound, rates, 0, available)[places]
+    return torch.from_numpy(samples)
 
 
 def windows_of(

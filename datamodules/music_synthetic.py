@@ -182,7 +182,7 @@ class MusicSynthetic(MusicClips):
         made, size = self._mixture(split, row), self.inputs.image_size
         if made is None:
             ((frame_id, _),) = self.pairs_of(self.report.splits[split].ids[row])
-            whole = self.picture(frame_id, size)
+            whole = self.picture(frame_id, size, self.inputs.resizing)
         else:
             whole = self._mixed(made, -(-size // 2))
             if size % 2:

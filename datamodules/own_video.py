@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datamodules.clip import Inputs
 from datamodules.clip_folder import DIGEST_LENGTH
-from datamodules.media import squashed, windows_of
+from datamodules.media import square, windows_of
 from datamodules.proposals import Extractor
 from datamodules.video import VideoClip, read_clip, video_seconds
 from datamodules.video_frames import Picture
@@ -28,7 +28,7 @@ MIDDLE = Fraction(1, 2)  # of a second, where its picture is taken
 class SecondPicture(NamedTuple):
     """What is kept of the picture of a second."""
 
-    frame: Tensor  # (3, H, W) uint8, squashed to the method's square
+    frame: Tensor  # (3, H, W) uint8, the method's square
     small: Picture  # (h, w, 3) uint8 RGB in its own shape, for drawing
     searched: Picture | None  # (h, w, 3), what of it is searched for proposals
     content: str  # hash of the whole picture
@@ -62,7 +62,7 @@ def read_own_video(
 
     Args:
         path: in any container.
-        inputs: size of the frames, rate and length of the windows.
+        inputs: frames, rate and length of the windows, which always lie around their seconds.
         small_side: longer side of the pictures that are kept for drawing.
         extractor: of proposals, where they are asked for.
 
@@ -72,7 +72,7 @@ def read_own_video(
     """
 
     def kept(picture: Picture) -> SecondPicture:
-        return _kept(picture, inputs.image_size, small_side, extractor)
+        return _kept(picture, inputs, small_side, extractor)
 
     try:
         length = video_seconds(path)
@@ -126,7 +126,7 @@ def blocks(count: int, segments: int) -> list[tuple[tuple[int, ...], tuple[int, 
 
 
 def _kept(
-    picture: Picture, size: int, small_side: int, extractor: Extractor | None
+    picture: Picture, inputs: Inputs, small_side: int, extractor: Extractor | None
 ) -> SecondPicture:
     height, width = picture.shape[:2]
     digest = hashlib.sha256(f"{height}x{width}".encode())
@@ -135,7 +135,7 @@ def _kept(
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return SecondPicture(
-        frame=squashed(torch.from_numpy(picture), size),
+        frame=square(torch.from_numpy(picture), inputs.image_size, inputs.resizing),
         small=np.asarray(cv2.resize(picture, small_size, interpolation=way), np.uint8),
         searched=None if extractor is None else extractor.scaled(picture).copy(),
         content=digest.hexdigest()[:DIGEST_LENGTH],

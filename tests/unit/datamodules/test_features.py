@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from datamodules import features
 from datamodules.base import ClipData, DataConfig, DataReport, Fingerprints, Split
-from datamodules.clip import Clip, Features, Inputs
+from datamodules.clip import Clip, Features, Inputs, Resizing
 from datamodules.features import (
     FrozenExtractor,
     FrozenStream,
@@ -210,6 +211,7 @@ CHANGES: dict[str, Callable[[], list[StreamFeatures]]] = {
     "class": lambda: streams_of(FrozenExtractor(FrozenStream(FirstSamples())), data_of()),
     "image size": lambda: streams_of(BOTH, data_of(Inputs(image_size=9, num_segments=2))),
     "segments": lambda: streams_of(BOTH, data_of(Inputs(image_size=8, num_segments=3))),
+    "resizing": lambda: streams_of(BOTH, data_of(replace(INPUTS, resizing=Resizing(crop=True)))),
     "numbers": lambda: streams_of(BOTH, data_of(feature_dtype="float16")),
 }
 
@@ -439,3 +441,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def test_features_of_sounds_from_another_time_on_are_not_taken():
+    (_, audio) = streams_of(BOTH, data_of())
+    (_, later) = streams_of(BOTH, data_of(replace(INPUTS, sound_start_seconds=0.0)))
+
+    assert audio.store.folder != later.store.folder

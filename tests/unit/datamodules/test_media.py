@@ -7,13 +7,17 @@ import pytest
 import soundfile
 import torch
 from PIL import Image, ImageOps
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
+from datamodules.clip import Resizing
 from datamodules.media import (
     UnreadableMediaError,
     frame_defect,
     read_frame,
     read_picture,
     read_sound,
+    read_window_from,
     read_windows,
     resampled,
     sound_defect,
@@ -104,6 +108,53 @@ def test_a_frame_is_reduced_as_pil_reduces_it(tmp_path: Path, size: tuple[int, i
     gap = np.abs(frame - np.asarray(expected).astype(int))
     assert gap.max() <= 1
     assert (gap > 0).mean() <= 0.02
+
+
+def noise_image(path: Path, size: tuple[int, int]) -> Path:
+    """A picture of smooth noise of that width and height."""
+    coarse = np.random.default_rng(3).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (41, 67), (24, 24), (19, 23)])
+def test_the_middle_square_is_that_of_resize_and_centre_crop_on_pil(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = noise_image(tmp_path / "a.png", size)
+    peers = transforms.Compose(
+        [transforms.Resize(24, InterpolationMode.BICUBIC), transforms.CenterCrop(24)]
+    )
+
+    frame = read_frame(path, 24, Resizing(crop=True)).permute(1, 2, 0).numpy().astype(int)
+
+    assert abs(frame - np.array(peers(Image.open(path))).astype(int)).max() <= 1
+
+
+def test_a_picture_is_reduced_without_antialiasing_as_a_tensor_is_by_torchvision(
+    tmp_path: Path,
+) -> None:
+    path = noise_image(tmp_path / "a.png", (61, 47))
+    exact = transforms.functional.resize(
+        transforms.functional.to_tensor(Image.open(path)),
+        [16, 16],
+        InterpolationMode.BICUBIC,
+        antialias=False,
+    )
+
+    frame = read_frame(path, 16, Resizing(antialias=False)).float() / 255
+
+    assert (frame - exact.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
+    assert (frame - read_frame(path, 16).float() / 255).abs().max() > 0.01
+
+
+def test_a_picture_is_reduced_bilinearly_as_pil_does_it(tmp_path: Path) -> None:
+    path = noise_image(tmp_path / "a.png", (61, 47))
+    peers = Image.open(path).resize((16, 16), Image.Resampling.BILINEAR)
+
+    frame = read_frame(path, 16, Resizing(filter="bilinear")).permute(1, 2, 0).numpy()
+
+    assert abs(frame.astype(int) - np.array(peers).astype(int)).max() <= 1
 
 
 def test_a_frame_lies_in_memory_channel_by_channel(tmp_path: Path) -> None:
@@ -651,3 +702,27 @@ def test_windows_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
         torch.set_num_threads(threads)
 
     assert alone.equal(together)
+
+
+@pytest.mark.parametrize(("first", "samples"), [(0, 80), (35, 30), (70, 30), (250, 120)])
+def test_a_window_from_a_time_on_is_cut_from_the_repeated_sound(
+    tmp_path: Path, first: int, samples: int
+) -> None:
+    sound = np.random.default_rng(0).integers(-20000, 20000, 90).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", sound, 8000, subtype="PCM_16")
+
+    window = read_window_from(tmp_path / "a.wav", 8000, samples, first / 8000)
+
+    expected = np.tile(sound, 9)[first : first + samples].astype(np.float32) / 32768
+    assert np.array_equal(window.numpy(), expected)
+
+
+def test_a_window_from_a_time_on_has_the_samples_of_the_whole_resampled_sound(
+    tmp_path: Path,
+) -> None:
+    written_tone(tmp_path / "a.wav", 440, 22050)
+    whole = read_window_from(tmp_path / "a.wav", 16000, 64000, 0.0)
+
+    window = read_window_from(tmp_path / "a.wav", 16000, 8000, 1.25)
+
+    assert torch.allclose(window, whole[20000:28000], atol=1e-6)

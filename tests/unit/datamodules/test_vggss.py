@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 
 from datamodules import clip_folder
-from datamodules.clip import Inputs
-from datamodules.folder_clips import FolderConfig
+from datamodules.clip import Inputs, Resizing
+from datamodules.folder_clips import FolderConfig, still_windows
 from datamodules.vggss import VggSs
 from datamodules.vggss_annotations import annotation_notes, degenerate_boxes, read_vggss
 from metrics.errors import BenchError
@@ -474,3 +475,31 @@ def test_an_image_that_broke_since_it_was_listed_ends_the_search_in_a_line(root:
 
     with pytest.raises(BenchError, match=rf"{path.name} cannot be read: .*; replace the file"):
         data.setup("test")
+
+
+def test_a_clip_has_the_middle_square_and_the_start_of_its_sound_where_a_method_asks_so(
+    root: Path,
+) -> None:
+    pixels = np.zeros((24, 48, 3), np.uint8)
+    pixels[:, 12:36] = 255  # the middle square is white
+    Image.fromarray(pixels).save(root / "frames" / f"{TEST[0]}.png")
+    (root / "frames" / f"{TEST[0]}.jpg").unlink()
+    sound = np.arange(8000, dtype=np.int16)
+    soundfile.write(root / "audio" / f"{TEST[0]}.wav", sound, 8000, subtype="PCM_16")
+    inputs = replace(INPUTS, resizing=Resizing(crop=True), sound_start_seconds=0.25)
+    data = VggSs(FolderConfig(root=str(root)), inputs, seed=0)
+
+    frame, window = data.frames("test", 0), data.waveform("test", 0)
+
+    assert frame.shape == (1, 3, 16, 16)
+    assert (frame[..., 2:-2] == 255).all()
+    assert torch.equal(window[0] * 32768, torch.arange(2000, 6000).float())
+
+
+def test_a_window_lies_around_the_frame_where_its_time_is_given(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.arange(8000, dtype=np.int16), 8000, subtype="PCM_16")
+    inputs = replace(INPUTS, sound_start_seconds=0.0)
+
+    around = still_windows(tmp_path / "a.wav", inputs, 0.5)
+
+    assert torch.equal(around[0] * 32768, torch.arange(2000, 6000).float())
