@@ -33,6 +33,14 @@ METHODS: dict[str, tuple[str, str]] = {
         "methods.fnac:Fnac",
         "ezvsl with pair scores drawn to how alike sounds and images are (Sun et al. 2023)",
     ),
+    "sslalign": (
+        "methods.sslalign:SslAlign",
+        "cosine maps of released weights, tested and not trained (Senocak et al. 2023)",
+    ),
+    "ssltie": (
+        "methods.ssltie:SslTie",
+        "cosine maps of released weights, tested and not trained (Liu et al. 2022)",
+    ),
     "proposal": (
         "methods.proposal:Proposal",
         "boxes by multiple-instance learning, several sources (Xuan et al. 2022)",

@@ -26,14 +26,17 @@ from methods.chunks import in_chunks
 from methods.frontends import SoundNetWaveform
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.negatives import of_others_at_this_step, require_other_clips
+from methods.own_frontends import FrontEnd, front_end_of
+from methods.released import PRETRAINING, load_released, require_alone
 from methods.response import paired_maps, response_maps
 from methods.soundnet import OBJECTS, SoundNet
 from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
-from methods.vgg import vgg16_map
+from methods.vgg import vgg16_map, vgg16_map_of_release
 from methods.warmup import warm
 from metrics.errors import BenchError
 
 VGG_CHANNELS, VGG_STRIDE = 512, 16
+RELEASED = "attention_relu"  # the mechanism of the authors' release
 SMALLEST_SQUARE = 1e-12  # not given in the paper; the root has no gradient at 0
 TEN_SECONDS = {"method.segment_seconds": 10.0}
 CHOICES = {
@@ -66,6 +69,8 @@ class AttentionConfig(MethodConfig):
     attention_temperature: float = 1.0  # Eq. 1 has none
     answer: str = "response"  # response (a of Eq. 2-3) | attention (alpha of Eq. 1)
     confidence: str = "response"  # response (largest cosine) | distance (of f_v from f_s)
+    checkpoint: str | None = None  # a released file of `attention_relu`, tested as it stands
+    front_end: str = "bench"  # bench | own: frames as the authors' code has them
 
 
 class Attention(Method):
@@ -105,19 +110,49 @@ class Attention(Method):
         require_known(config, CHOICES)
         self.settings = config
         self.card = card_of(self.card, config)
+        self.own = self.own_front_end()
         self.streams, (seen, heard), self.stride = streams_of(config)
         given = (config.pretrained, config.pretrained_vision, config.pretrained_sound)
         from_nothing = all(each is None for each in given)
         self.to_query = two_layers(heard, heard, seen, zero_mean=from_nothing)  # FC9, FC10
         self.to_sound = two_layers(seen, seen, heard, zero_mean=from_nothing)
         self.register_buffer("wrong_frames", torch.zeros(2, dtype=torch.int64))
+        if config.checkpoint is not None:
+            parts = {"visual": self.streams.networks[0], "to_query": self.to_query,
+                     "to_sound": self.to_sound}  # fmt: skip
+            self.released = load_released(self, parts, config.checkpoint, RELEASED)
+
+    def own_front_end(self) -> FrontEnd | None:
+        """The authors' front-end where it is asked for; checks what goes with their file."""
+        config = self.settings
+        if not self.rectified and (config.checkpoint is not None or config.front_end != "bench"):
+            raise BenchError(
+                f"method.checkpoint and method.front_end are of the network that was released, "
+                f"which is {RELEASED}; use --method {RELEASED}"
+            )
+        own = front_end_of(config, RELEASED, config.front_end)
+        usual = {"backbone": "vgg16_soundnet", "pretrained": None, "pretrained_vision": None,
+                 "supervision": "unsupervised"}  # fmt: skip
+        require_alone(config, config.checkpoint, usual)
+        if config.checkpoint is not None and config.pretrained_sound is None:
+            raise BenchError(
+                f"{RELEASED} hears SoundNet, whose weights are not in the file of "
+                "method.checkpoint; give a PyTorch port of SoundNet: method.pretrained_sound=FILE"
+            )
+        return own
+
+    @property
+    def learns(self) -> bool:
+        """Unless the weights are released ones."""
+        return self.released is None
 
     @property
     def inputs(self) -> Inputs:
         """One segment; box maps on the grid of the streams where boxes are learned from."""
         asks = self.settings.supervision != "unsupervised"
         cells = self.settings.image_size // self.stride
-        return replace(super().inputs, box_map_size=cells if asks else 0)
+        asked = replace(super().inputs, box_map_size=cells if asks else 0)
+        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch has no negative, or boxes are missing."""
@@ -327,6 +362,8 @@ def card_of(card: MethodCard, config: AttentionConfig) -> MethodCard:
         "sound": config.pretrained_sound,
     }
     given = [part for part, source in started.items() if source is not None]
+    if config.checkpoint is not None:
+        given = [PRETRAINING]
     return replace(
         card,
         supervision=boxes[config.supervision],
@@ -365,7 +402,9 @@ def streams_of(config: AttentionConfig) -> tuple[Streams, tuple[int, int], int]:
     samples = max(waveform.shortest, round(config.segment_seconds * config.sample_rate_hz))
     soundnet = SoundNet(samples, pretrained=sound, setting="method.pretrained_sound")
     streams = Streams(
-        vgg16_map(pretrained=vision, setting="method.pretrained_vision"),
+        vgg16_map(pretrained=vision, setting="method.pretrained_vision")
+        if config.checkpoint is None
+        else vgg16_map_of_release(),
         nn.Sequential(waveform, soundnet),
         name=config.backbone,
         frozen_visual=frozen(vision),

@@ -14,6 +14,7 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
 from datamodules.sampling import Draw
+from methods.released import ReleasedFile
 from metrics.errors import BenchError, did_you_mean
 
 M = TypeVar("M", bound="Method")
@@ -120,6 +121,7 @@ class Method(pl.LightningModule, ABC):
     presets: ClassVar[Mapping[str, Overrides]] = {}
     draw: Draw | None = None  # rows -> rows of further frames and sounds, for Batch.extra
     memory: MemoryConfig  # that of the run, while it trains
+    released: ReleasedFile | None = None  # the file of others that it got its weights from
 
     def __init__(self, config: MethodConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__()

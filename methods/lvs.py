@@ -3,7 +3,7 @@
 Source: https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way, model.py:17-79 at 8fe8cbb.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Localization
+from datamodules.clip import Batch, Clip, Inputs, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.global_norm import gathered, own_rows
 from methods.lvs_vanilla import RECIPE, SMALL
 from methods.negatives import require_other_clips
+from methods.own_frontends import front_end_of
+from methods.released import PRETRAINING, load_released, require_alone
+from methods.released_streams import streams_parts
 from methods.response import (
     cosine_localization,
     masked_mean,
@@ -35,6 +38,8 @@ class LvsConfig(TwoStreamConfig):
 
     temperature: float = 0.07  # LVS code
     paper_literal: bool = False  # true: divides by 1 and keeps the diagonal, times -99
+    checkpoint: str | None = None  # a released file, which is tested as it stands
+    front_end: str = "bench"  # bench | own: of frames and sounds, as the LVS code has them
 
 
 class Lvs(Method):
@@ -52,7 +57,25 @@ class Lvs(Method):
 
     def __init__(self, config: LvsConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        self.streams = TwoStream(config)
+        require_alone(config, config.checkpoint, {"backbone": "resnet18", "pretrained": None})
+        self.own = front_end_of(config, "lvs", config.front_end)
+        sound = None if self.own is None else self.own.sound(config)
+        self.streams = TwoStream(config, sound=sound, zero_mean=config.checkpoint is None)
+        if config.checkpoint is not None:
+            self.card = replace(self.card, pretraining=PRETRAINING)
+            parts = streams_parts(self.streams)
+            self.released = load_released(self, parts, config.checkpoint, "lvs")
+
+    @property
+    def learns(self) -> bool:
+        """Unless the weights are released ones."""
+        return self.released is None
+
+    @property
+    def inputs(self) -> Inputs:
+        """One segment, as all have it or as the LVS code does."""
+        asked = super().inputs
+        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative."""

@@ -32,25 +32,44 @@ class TwoStream(nn.Module):
     ``resnet18``: both ResNet-18 with the last stage at stride 1, so 224 px give 14 x 14 cells and
     D = 512; the sound is max-pooled over its spectrogram (LVS ``model.py:17-79`` at 8fe8cbb).
     ``small``: four convolutions at stride 8 on a log-mel, D = 128, for two CPU cores.
-    Streams without pretrained weights end in ``ZeroMean``.
+    Streams without pretrained weights end in ``ZeroMean``, where they are to be trained.
     """
 
-    def __init__(self, config: TwoStreamConfig) -> None:
+    def __init__(
+        self,
+        config: TwoStreamConfig,
+        *,
+        sound: nn.Module | None = None,
+        zero_mean: bool = True,
+    ) -> None:
+        """Both streams with random weights, or pretrained ones.
+
+        Args:
+            config: of the streams.
+            sound: waveforms ``(B, S)`` to ``(B, 1, F, frames)``, in place of the usual spectrogram.
+            zero_mean: whether streams that start from nothing end in ``ZeroMean``.
+
+        Raises:
+            BenchError: a setting is unknown or has no meaning with the backbone.
+        """
         super().__init__()
         require_known(config, {"backbone": ("resnet18", "small")})
         self.normalized = NormalizedFrames()
         if config.backbone == "small":
             if config.pretrained is not None:
                 raise BenchError("method.pretrained has no meaning with method.backbone=small")
+            if sound is not None:
+                raise BenchError("method.front_end=own has no meaning with method.backbone=small")
             require_small_sound(config.sample_rate_hz, config.segment_seconds)
             self.spectrogram: nn.Module = LogMel(config.sample_rate_hz)
             self.visual, self.audio = small_visual(), small_audio()
         else:
-            self.spectrogram = LogSpectrogram(config.sample_rate_hz, config.segment_seconds)
-            self.visual = resnet18_map(3, pretrained=config.pretrained)
-            self.audio = nn.Sequential(
-                resnet18_map(1), nn.AdaptiveMaxPool2d(1), nn.Flatten(), ZeroMean(512)
-            )
+            if sound is None:
+                sound = LogSpectrogram(config.sample_rate_hz, config.segment_seconds)
+            self.spectrogram = sound
+            self.visual = resnet18_map(3, pretrained=config.pretrained, zero_mean=zero_mean)
+            end = [ZeroMean(512)] if zero_mean else []
+            self.audio = nn.Sequential(resnet18_map(1), nn.AdaptiveMaxPool2d(1), nn.Flatten(), *end)
         if config.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -68,8 +87,12 @@ class TwoStream(nn.Module):
         return self.visual(visual), self.audio(self.spectrogram(waveform))
 
 
-def resnet18_map(channels: int, *, pretrained: str | None = None) -> nn.Module:
+def resnet18_map(
+    channels: int, *, pretrained: str | None = None, zero_mean: bool = True
+) -> nn.Module:
     """ResNet-18 up to its last map, stride 16, ``(B, channels, H, W) -> (B, 512, H/16, W/16)``.
+
+    Where it sees frames and starts from nothing it ends in ``ZeroMean``, unless told not to.
 
     Raises:
         BenchError: ``pretrained`` cannot be found, or is of another network.
@@ -83,7 +106,7 @@ def resnet18_map(channels: int, *, pretrained: str | None = None) -> nn.Module:
     net.layer4[0].conv1.stride = net.layer4[0].downsample[0].stride = (1, 1)
     stages = [net.conv1, net.bn1, net.relu, net.maxpool]
     stages += [net.layer1, net.layer2, net.layer3, net.layer4]
-    if channels == 3 and pretrained is None:
+    if channels == 3 and pretrained is None and zero_mean:
         stages.append(ZeroMean(512))
     return with_global_statistics(nn.Sequential(*stages))
 

@@ -7,7 +7,7 @@ from torch import nn
 from methods.global_norm import ZeroMean
 from methods.weights import Published, draw_weights, load_weights
 
-POOL4, CONV5_1, POOL5 = 23, 24, 30  # places in torchvision's vgg16().features
+POOL4, CONV5_1, CONV5_3_RELU, POOL5 = 23, 24, 29, 30  # places in torchvision's vgg16().features
 
 
 def vgg16_map(
@@ -41,6 +41,16 @@ def vgg16_map(
     if pretrained is None:
         layers.append(ZeroMean(512))
     return nn.Sequential(*layers)
+
+
+def vgg16_map_of_release() -> nn.Sequential:
+    """VGG-16 up to conv5_3 without its ReLU, as the authors' release of 2018 has it.
+
+    Source: ``network.py:56`` at 62c0559 of
+    https://github.com/ardasnck/learning_to_localize_sound_source. Its weights are random until the
+    file of that release fills them.
+    """
+    return nn.Sequential(*list(_features(16, None, ""))[:CONV5_3_RELU])
 
 
 def vgg19_pool5(

@@ -1,7 +1,7 @@
 """Weights of published networks out of files, all of them or none."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ class Published:
         place = self.names[start]
         return None if place is None else place + stored[len(start) :]
 
+    def stored_name(self, own: str) -> str:
+        """The name under which a tensor of the network is stored, where it is renamed at all."""
+        renamed = [(place, start) for start, place in self.names.items()
+                   if place is not None and own.startswith(place)]  # fmt: skip
+        if not renamed:
+            return own
+        place, start = max(renamed, key=lambda pair: len(pair[0]))
+        return start + own[len(place) :]
+
 
 def load_weights(
     module: nn.Module,
@@ -72,6 +81,29 @@ def load_weights(
     except Exception as error:  # torch, timm and the hub raise many types for one user mistake
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise _refusal(source, published, setting, without, reason) from error
+    wrong = fill(module, stored, published)
+    if wrong is not None:
+        raise _refusal(source, published, setting, without, wrong)
+
+
+def fill(
+    module: nn.Module,
+    stored: Mapping[str, Tensor],
+    published: Published,
+    *,
+    name_of: Callable[[str], str] = str,
+) -> str | None:
+    """Fills a network with stored tensors, all of it or nothing.
+
+    Args:
+        module: the network, on any device.
+        stored: tensors by their published names.
+        published: what these are.
+        name_of: how a tensor of the network is called in what is returned.
+
+    Returns:
+        What is missing, left over or of another shape; None where nothing is.
+    """
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
     state, strange = {}, []
     for name, tensor in stored.items():
@@ -80,10 +112,10 @@ def load_weights(
             state[own] = tensor.unsqueeze(-1) if (*tensor.shape, 1) == wanted[own] else tensor
         elif own is not None:
             strange.append(name)
-    faults = ", ".join(_faults(wanted, state, strange))
-    if faults:
-        raise _refusal(source, published, setting, without, faults)
-    module.load_state_dict(state, strict=False)
+    wrong = ", ".join(_faults(wanted, state, strange, name_of))
+    if not wrong:
+        module.load_state_dict(state, strict=False)
+    return wrong or None
 
 
 def _stored(source: str, *, hub: bool) -> Mapping[str, Tensor]:
@@ -115,18 +147,23 @@ def _state_dict(content: Any) -> Mapping[str, Tensor]:
 
 
 def _faults(
-    wanted: Mapping[str, torch.Size], state: Mapping[str, Tensor], strange: list[str]
+    wanted: Mapping[str, torch.Size],
+    state: Mapping[str, Tensor],
+    strange: list[str],
+    name_of: Callable[[str], str],
 ) -> Iterator[str]:
     needed = [name for name in wanted if not name.endswith("num_batches_tracked")]
     missing = [name for name in needed if name not in state]
     if missing:
-        yield f"it lacks {len(missing)} of {len(needed)} tensors, the first is {missing[0]}"
+        first = name_of(missing[0])
+        yield f"it lacks {len(missing)} of {len(needed)} tensors, the first is {first}"
     if strange:
         yield f"{len(strange)} in it are of another network, the first is {strange[0]}"
     other = [name for name in state if state[name].shape != wanted[name]]
     if other:
         came, expected = tuple(state[other[0]].shape), tuple(wanted[other[0]])
-        yield f"{len(other)} are of another shape, the first is {other[0]} {came}, not {expected}"
+        first = f"{name_of(other[0])} {came}, not {expected}"
+        yield f"{len(other)} are of another shape, the first is {first}"
 
 
 def _refusal(

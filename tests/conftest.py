@@ -190,3 +190,106 @@ def _tones(seconds: float, rate_hz: int, layout: str) -> NDArray[np.float32]:
     channels = av.AudioLayout(layout).nb_channels
     tones = [0.25 * np.sin(2 * np.pi * (300 + 100 * c) * times) for c in range(channels)]
     return np.array(tones, np.float32)
+
+
+RESNET_STAGES = ((64, 64), (64, 128), (128, 256), (256, 512))
+ATTENTION_LAYERS = (("sound_fc1", 1000, 1000), ("sound_fc2", 1000, 512), ("vision_fc1", 512, 512),
+                    ("vision_fc2", 512, 1000))  # fmt: skip
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="session")
+def released_state() -> Callable[..., State]:
+    """``released_state("lvs", seed=0)``: a state dict with the names and shapes of a release.
+
+    Written from the key map of the files, not from any module of ours: ``lvs``, ``sslalign`` (the
+    same without ``module.``), ``ssltie``, ``ezvsl``, ``slavc`` and ``attention_relu``.
+    """
+    made: dict[tuple[str, int], State] = {}
+
+    def state(network: str, seed: int = 0) -> State:
+        if (network, seed) not in made:
+            made[network, seed] = _released_state(network, seed)
+        return dict(made[network, seed])
+
+    return state
+
+
+def _released_state(network: str, seed: int) -> State:
+    draws = torch.Generator().manual_seed(seed)
+    state: State = {}
+    if network in ("lvs", "sslalign", "ssltie"):
+        for stream in ("imgnet", "audnet"):
+            stems = {"conv1": 3, "conv1_a": 1, "conv1_flow": 6}
+            state |= _resnet_state(f"{stream}.", stems, draws, classes=1000)
+    if network == "ssltie":
+        state |= {"vision_fc1.weight": _normal((512, 1024, 1, 1), draws),
+                  "vision_fc1.bias": torch.zeros(512), "conv3.weight": torch.ones(1, 1, 1, 1),
+                  "conv3.bias": torch.zeros(1), **_norm_state("norm3", 1, draws)}  # fmt: skip
+    if network in ("ezvsl", "slavc"):
+        spaces = ("1", "2") if network == "slavc" else ("",)
+        for copy in ("", "momentum_") if network == "slavc" else ("",):
+            state |= _resnet_state(f"{copy}imgnet.", {"conv1": 3}, draws)
+            state |= _resnet_state(f"{copy}audnet.", {"conv1": 1}, draws)
+            for space in spaces:
+                for name, shape in (("img_proj", (512, 512, 1, 1)), ("aud_proj", (512, 512))):
+                    state[f"{copy}{name}{space}.weight"] = _normal(shape, draws)
+                    state[f"{copy}{name}{space}.bias"] = 0.1 * torch.randn(512, generator=draws)
+    if network == "attention_relu":
+        state |= _vgg16_state("vision_embedding_model.feature_extraction.", draws)
+        for name, inputs, outputs in ATTENTION_LAYERS:
+            state[f"{name}.weight"] = _normal((outputs, inputs), draws)
+            state[f"{name}.bias"] = 0.1 * torch.randn(outputs, generator=draws)
+    if network == "lvs":
+        return {f"module.{name}": tensor for name, tensor in state.items()}
+    return state
+
+
+def _resnet_state(
+    prefix: str, stems: dict[str, int], draws: torch.Generator, classes: int | None = None
+) -> State:
+    state: State = {}
+    for name, channels in stems.items():
+        state[f"{prefix}{name}.weight"] = _normal((64, channels, 7, 7), draws)
+    state |= _norm_state(f"{prefix}bn1", 64, draws)
+    for stage, (inputs, outputs) in enumerate(RESNET_STAGES, start=1):
+        for block in range(2):
+            place, width = f"{prefix}layer{stage}.{block}", inputs if block == 0 else outputs
+            state[f"{place}.conv1.weight"] = _normal((outputs, width, 3, 3), draws)
+            state |= _norm_state(f"{place}.bn1", outputs, draws)
+            state[f"{place}.conv2.weight"] = _normal((outputs, outputs, 3, 3), draws)
+            state |= _norm_state(f"{place}.bn2", outputs, draws)
+            if block == 0 and stage > 1:
+                state[f"{place}.downsample.0.weight"] = _normal((outputs, inputs, 1, 1), draws)
+                state |= _norm_state(f"{place}.downsample.1", outputs, draws)
+    if classes is not None:
+        state[f"{prefix}fc.weight"] = _normal((classes, 512), draws)
+        state[f"{prefix}fc.bias"] = torch.zeros(classes)
+    return state
+
+
+def _vgg16_state(prefix: str, draws: torch.Generator) -> State:
+    state: State = {}
+    place, inputs = 0, 3
+    for widths in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):
+        for width in widths:
+            state[f"{prefix}{place}.weight"] = _normal((width, inputs, 3, 3), draws)
+            state[f"{prefix}{place}.bias"] = 0.1 * torch.randn(width, generator=draws)
+            place, inputs = place + 2, width
+        place += 1  # the pooling
+    return state
+
+
+def _norm_state(name: str, channels: int, draws: torch.Generator) -> State:
+    return {
+        f"{name}.weight": 1 + 0.1 * torch.randn(channels, generator=draws),
+        f"{name}.bias": 0.1 * torch.randn(channels, generator=draws),
+        f"{name}.running_mean": 0.1 * torch.randn(channels, generator=draws),
+        f"{name}.running_var": 0.5 + torch.rand(channels, generator=draws),
+        f"{name}.num_batches_tracked": torch.tensor(1000),
+    }
+
+
+def _normal(shape: tuple[int, ...], draws: torch.Generator) -> torch.Tensor:
+    fan_in = torch.Size(shape[1:]).numel()
+    return torch.randn(shape, generator=draws) * (2 / fan_in) ** 0.5

@@ -11,6 +11,7 @@ from benchmark.registry import DATA_REGISTRY, DISTRIBUTION, METHOD_REGISTRY
 from datamodules.base import ClipData
 from datamodules.sample_data import write_sample
 from methods.base import Method
+from methods.released import PRETRAINING
 
 METHOD_CLASS: type = Method
 DATA_CLASS: type = ClipData
@@ -19,7 +20,8 @@ METHODS: dict[str, type[Method]] = {
     for name, entry in METHOD_REGISTRY.names().items()
     if entry.distribution == DISTRIBUTION
 }
-TRAINED = [name for name, method in METHODS.items() if not method.card.floor]
+TRAINED = [name for name, method in METHODS.items()
+           if not method.card.floor and method.card.pretraining != PRETRAINING]  # fmt: skip
 DATASETS = [
     name for name, entry in DATA_REGISTRY.names().items() if entry.distribution == DISTRIBUTION
 ]
