@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("avloc-bench"))
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     _add_run(verbs)
+    _add_eval(verbs)
     _add_launch(verbs)
     _add_score(verbs)
     _add_compare(verbs)
@@ -306,6 +307,43 @@ def _run_experiment(options: argparse.Namespace) -> int:
     if not options.json:
         print(f"The table: bench table {options.experiment}"
               + (f" --on {options.on}" if options.on else ""))  # fmt: skip
+    return DONE
+
+
+def _add_eval(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "test weights that are there: a file that others released, or a run"
+    parser = _verb(verbs, "eval", _eval, summary, takes_settings=True)
+    parser.epilog = """A released file is told by its tensors: LVS, SSLalignment, SSL-TIE, EZ-VSL,
+    FNAC, SLAVC, Attention; nothing in it is run. See docs/released.md. Settings are those of bench
+    run, such as data.root=DIR."""
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE",
+        help="a released file, the folder of a run, or its training/weights.pt")  # fmt: skip
+    add("--data", required=True, metavar="D", help="see bench list data")
+    add("--as", dest="network", metavar="NAME", help="the network, where several have such tensors")
+    add("--front-end", choices=("own", "bench"), help="frames and sounds as the network's own code "
+        "makes them, or as ours; own if not given")  # fmt: skip
+    add(
+        "--weights", choices=("ema", "online"), help="of SLAVC: its slow copies or what they follow"
+    )
+    add("--guide", type=Path, metavar="FILE", help="ImageNet ResNet-18, whose map is mixed in")
+    add("--trained-on", metavar="LIST", help="list that the weights were trained on, to count what "
+        "leaked: a name such as vggss_144k, or a file")  # fmt: skip
+    add("--limit", type=int, metavar="N", help="test N clips; never ranked")
+    add("--fresh", action="store_true", help="test again what was tested before")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from benchmark.evaluate import Asked, evaluation
+    from benchmark.ranks import is_first_rank
+    from benchmark.runner import run
+
+    _quiet_lightning()
+    found = evaluation(Asked(**{name: getattr(options, name) for name in Asked._fields}))
+    finished = run(found.config, fresh=options.fresh, kept=found.kept)
+    if is_first_rank():
+        _show_finished(finished, as_json=options.json)
     return DONE
 
 

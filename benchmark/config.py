@@ -6,7 +6,7 @@ Precedence: defaults < recipe of (method, data) < preset < --config files < comm
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
-from benchmark.settings import NOT_IN_HASH, flat, nested
+from benchmark.settings import NOT_IN_HASH, PATHS, flat, nested
 from datamodules.base import ClipData, DataConfig, extractor_of
 from datamodules.proposals import Extractor
 from methods.base import MemoryConfig, Method, MethodConfig, OptimConfig
@@ -116,6 +116,7 @@ def compose(
     seed: int | None = None,
     limit: int | None = None,
     dry_run: bool = False,
+    of_checkpoint: Mapping[str, object] | None = None,
 ) -> RunConfig:
     """The configuration of one run.
 
@@ -128,6 +129,7 @@ def compose(
         seed: of ``--seed``.
         limit: of ``--limit``; lowers a batch that so few clips cannot fill, as a layer.
         dry_run: of ``--dry-run``; one epoch, and at most ``DRY_RUN_CLIPS`` clips of each split.
+        of_checkpoint: settings that go with a file of weights; no preset is then usual.
 
     Raises:
         BenchError: unknown name, preset or key, or a value of the wrong type.
@@ -148,7 +150,7 @@ def compose(
     OmegaConf.set_struct(schema, True)
     kinds = {"seed": int, **_kinds(method, data)}
     layers = dict.fromkeys(kinds, "defaults")
-    usual = DEFAULT_PRESETS.get(data_name)
+    usual = DEFAULT_PRESETS.get(data_name) if of_checkpoint is None else None
     chosen = preset or (usual if usual in method.presets else None)
 
     def apply(layer: str, settings: Mapping[str, object]) -> None:
@@ -159,6 +161,7 @@ def compose(
     apply("recipe", {**method.recipe.get("*", {}), **method.recipe.get(data_name, {})})
     if chosen is not None:
         apply(f"preset {chosen}", _preset(method, method_name, chosen))
+    apply("checkpoint", of_checkpoint or {})
     for path in files:
         apply(str(path), read_settings(path))
     if dry_run:
@@ -254,7 +257,9 @@ def recorded_extractor(record: Record, overrides: Sequence[str] = ()) -> Extract
     return extractor_of(config)
 
 
-def _check_age(record: Record, source: Path, recorded: Iterable[str], known: Iterable[str]) -> None:
+def _check_age(
+    record: Record, source: Path, recorded: Iterable[str], known: Collection[str]
+) -> None:
     """Raises BenchError where a recorded setting is gone; warns where the record lacks one."""
     gone = sorted({*recorded} - {*known})
     if gone:
@@ -262,7 +267,7 @@ def _check_age(record: Record, source: Path, recorded: Iterable[str], known: Ite
             f"{source} has the setting {gone[0]}, which {record.method} does not have in this "
             "version; use the version of avloc-bench that wrote it, or run it again"
         )
-    younger = sorted({*known} - {*recorded})
+    younger = sorted({*known} - {*recorded} - {key for key in known if PATHS.fullmatch(key)})
     if younger:
         log.warning("%s is older than %s; the defaults are taken", source, ", ".join(younger))
 

@@ -427,6 +427,8 @@ def has_settings(run: StoredRun, config: RunConfig, *, free: Sequence[str] = ())
     A setting that is younger than the record counts as having its default.
     """
     record = run.record
+    if record.checkpoint is not None:
+        return False  # it trained nothing
     names = (record.method, record.data, record.seed)
     if names != (config.method_name, config.data_name, config.seed):
         return False

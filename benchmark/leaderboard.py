@@ -144,7 +144,8 @@ def variant_key(record: Record) -> str:
     settings = {key: value for key, value in flat(record.config) if not _is_neutral(key)}
     distribution = [record.distribution.name, record.distribution.version]
     trained_on = record.splits["train"].sha256 if "train" in record.splits else None
-    return content_hash([record.method, distribution, settings, trained_on])
+    tested = [] if record.checkpoint is None else [record.checkpoint.sha256]
+    return content_hash([record.method, distribution, settings, trained_on, *tested])
 
 
 def _is_neutral(key: str) -> bool:

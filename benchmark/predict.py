@@ -126,8 +126,10 @@ def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
         raise BenchError(f"{folder} is no folder; give --run the folder of a finished run")
     source = folder / "record.json"
     record = read_record(source)
-    method = _built(record, source, overrides)
     weights = folder / "training" / WEIGHTS
+    if record.checkpoint is not None and record.checkpoint.kind == "released":
+        overrides = (f"method.checkpoint={weights}", *overrides)  # its records hold no path
+    method = _built(record, source, overrides)
     if not weights.is_file():
         raise BenchError(f"{weights} does not exist; give --run a folder that has the weights")
     load_weights(method, weights, remedy="give the settings of the run, or run it again (--fresh)")

@@ -95,6 +95,23 @@ class Leakage:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The file of weights that was tested in place of a training.
+
+    ``kind`` says whether others released it or a run of this benchmark made it, ``network`` whose
+    it is and ``facts`` what the file tells beside its tensors. ``trained_on`` names the training
+    list where the user knows it; where it is None, leakage is not known, which is not 0.
+    """
+
+    kind: Literal["released", "run"]
+    network: str
+    sha256: str
+    facts: dict[str, object]
+    trained_on: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Git:
     """State of the checkout that the code ran from."""
 
@@ -202,6 +219,7 @@ class Record:
     protocols: dict[str, ProtocolFigures]
     scores_sha256: str
     lists: dict[str, ListIdentity] = field(default_factory=dict)  # by use, as published
+    checkpoint: Checkpoint | None = None  # of a run that tested weights and trained none
 
     @classmethod
     def from_dict(cls, content: Mapping[str, object]) -> "Record":

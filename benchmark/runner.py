@@ -25,6 +25,7 @@ from benchmark.boxes import (
     mean_with_interval,
     onscreen_correct,
 )
+from benchmark.checkpoint_facts import KeptWeights, checkpoint_of, with_checkpoint
 from benchmark.compiling import require_compiler
 from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample, contact_sheet, pick_samples
@@ -63,13 +64,14 @@ from benchmark.records import (
 )
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import PATHS, content_hash, nested
-from benchmark.stages import StageRunner, lists_of, locked
+from benchmark.stages import StageRunner, lists_of, load_weights, locked
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method
 from methods.chunks import MAPS
 from methods.floors import Floor
 from methods.global_norm import world_size
+from methods.released import RELEASES
 from metrics.bootstrap import paired_difference
 from metrics.ceilings import skill
 from metrics.errors import BenchError
@@ -101,10 +103,17 @@ class Finished:
     reused: bool  # the run had been finished before
 
 
-def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Finished:
+def run(
+    config: RunConfig,
+    *,
+    dry_run: bool = False,
+    fresh: bool = False,
+    kept: KeptWeights | None = None,
+) -> Finished:
     """Trains, tests, scores and records one run; finishes an unfinished one.
 
-    A method that learns nothing is tested as it stands, and no training list is asked for.
+    A method that learns nothing is tested as it stands, as are weights that are given, and no
+    training list is asked for. A file of weights counts by its content.
 
     A run is found again by the hash of its configuration and lists. A finished one is returned as
     it is.
@@ -113,17 +122,20 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         config: of :func:`benchmark.config.compose`.
         dry_run: marks the record, which is then never ranked.
         fresh: starts a new folder whatever there is.
+        kept: weights of another run with these settings of the method.
 
     Raises:
         BenchError: the user must change something; no record is written.
     """
     started = time.monotonic()
     method, data = _method_and_data(config)
-    data.setup("fit" if method.learns else "test")
-    method.check(data)
+    data.trains = method.learns and kept is None
+    data.setup("fit" if data.trains else "test")
     _check_trainer(config)
-    if method.learns:
+    if data.trains:
+        method.check(data)
         _check_batches(config, data)
+    checkpoint = checkpoint_of(config, method, data, kept)
     if config.trainer.compile:
         require_compiler(config.method_name, method.networks)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
@@ -136,6 +148,7 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
         "truth": truth_hash(truth),
         "categories": [sample.category for sample in truth],  # they choose the swapped sounds
         "dry_run": dry_run,
+        **({} if checkpoint is None else {"checkpoint": checkpoint.sha256}),
     }
     config_hash = content_hash(identity)
     folder, finished = run_folder(config, config_hash, fresh=fresh)
@@ -148,14 +161,17 @@ def run(config: RunConfig, *, dry_run: bool = False, fresh: bool = False) -> Fin
             write_atomically(folder / "config.yaml", text.encode())
         stages = StageRunner(config, data, lists_of(data))
         tested = _floor_result(method, data) if isinstance(method, Floor) else _trained(
-            method, data, stages, folder
+            method, data, stages, folder, kept
         )  # fmt: skip
         record = _record(config, config_hash, data, method, stages, tested, folder, dry_run)
-        record = replace(record, seconds=Seconds(
+        seconds = Seconds(
             train=sum(stages.seconds.values()),
             test=tested.seconds,
             total=time.monotonic() - started,
-        ))  # fmt: skip
+        )
+        record = replace(record, seconds=seconds)
+        if checkpoint is not None:
+            record = with_checkpoint(record, checkpoint, data, kept)
         if is_first_rank():
             write_record(folder, record)
     return Finished(record, folder, reused=False)
@@ -315,10 +331,16 @@ class Tested:
     onscreen: Mapping[str, float] = field(default_factory=dict)  # share by id, see boxes.py
 
 
-def recorded_protocols(truth: Sequence[Truth]) -> tuple[str, ...]:
+def recorded_protocols(truth: Sequence[Truth], further: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of the protocols under which a run on that truth is recorded, the own one first."""
     consensus = (CONSENSUS_PROTOCOL,) if num_annotators(truth) else ()
-    return (PROTOCOL, *FIELD_PROTOCOLS, *consensus)
+    return tuple(dict.fromkeys((PROTOCOL, *FIELD_PROTOCOLS, *consensus, *further)))
+
+
+def own_protocol(method: Method, method_name: str) -> tuple[str, ...]:
+    """The protocol by which the authors of released weights scored them, where they had one."""
+    release = RELEASES.get(method_name) if method.released is not None else None
+    return () if release is None or release.protocol is None else (release.protocol,)
 
 
 def _floor_result(method: Floor, data: ClipData) -> Tested:
@@ -331,16 +353,36 @@ def _floor_result(method: Floor, data: ClipData) -> Tested:
     return Tested(scores, None, None, None, time.monotonic() - started)
 
 
-def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) -> Tested:
-    method.prepare(stages, data)
+def _trained(
+    method: Method,
+    data: ClipData,
+    stages: StageRunner,
+    folder: Path,
+    kept: KeptWeights | None = None,
+) -> Tested:
+    if kept is None:
+        method.prepare(stages, data)
+    else:
+        load_weights(method, kept.file, remedy="give the settings that the weights were made with")
     data.cached_features = cached_features(method.extractor(), data, stages.device)
-    stages.train(method, folder / "training", title="training")
+    if kept is None:
+        stages.train(method, folder / "training", title="training")
+        _note_training(method, stages)
+    else:
+        stages.keep(method, folder / "training", title="training")
+    return _tested(method, data, stages)
+
+
+def _note_training(method: Method, stages: StageRunner) -> None:
     together, size = stages.config.trainer.accumulate, stages.config.data.batch_size
     if together > 1 and method.learns:  # told, for it is no batch of as many clips
         stages.note("clips_of_a_step", together * size)
         stages.note("clips_with_negatives_among_each_other", size)
     for name, figure in method.figures().items():
         stages.note(name, figure)
+
+
+def _tested(method: Method, data: ClipData, stages: StageRunner) -> Tested:
     started = time.monotonic()
     collector = AnswerCollector()
     stages.tester(collector).test(method, datamodule=data, verbose=False)
@@ -353,7 +395,9 @@ def _trained(method: Method, data: ClipData, stages: StageRunner, folder: Path) 
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
-    scores = {protocol: score(answers, truth, protocol) for protocol in recorded_protocols(truth)}
+    names = recorded_protocols(truth, own_protocol(method, stages.config.method_name))
+    protocols = {name: protocol_named(name, stages.config.data_name) for name in names}
+    scores = {name: score(answers, truth, protocol) for name, protocol in protocols.items()}
     swapped = score(
         _predictions(other, test.ids, map_range, swapped_sources),
         truth,
@@ -417,18 +461,18 @@ def _record(
         splits={
             name: SplitIdentity(split.name, len(split), split.sha256)
             for name, split in report.splits.items()
-            if method.learns or name == "test"
+            if data.trains or name == "test"
         },
-        lists={k: listed for k, listed in report.lists.items() if method.learns or k == "test"},
+        lists={k: listed for k, listed in report.lists.items() if data.trains or k == "test"},
         n=scores.n,
         n_expected=report.n_expected,
         missing=report.missing,
         unreadable=report.unreadable,
         excluded=scores.excluded,
         train=TrainingGaps(report.train_missing, report.train_unreadable)
-        if method.learns
+        if data.trains
         else TrainingGaps(),
-        leakage=_leakage(config, data, learns=method.learns),
+        leakage=_leakage(config, data, learns=data.trains),
         protocol=PROTOCOL,
         seed=config.seed,
         config=nested({k: v for k, v in config.values.items() if not PATHS.fullmatch(k)}),
@@ -455,12 +499,12 @@ def _record(
                 ci95=dict(found.ci95),
                 floors={
                     floor: figures_of(bound)
-                    for floor, bound in cached_floors(truth, name, without=too_costly).items()
+                    for floor, bound in cached_floors(truth, rules, without=too_costly).items()
                 },
-                ceiling=cached_ceiling(truth, name),
+                ceiling=cached_ceiling(truth, rules),
             )
             for name, found in tested.scores.items()
-            if name != PROTOCOL
+            if (rules := protocol_named(name, config.data_name)).name != PROTOCOL
         }
         | ({} if tested.boxes is None else {BOXES: box_figures(tested.boxes, SWAPPED)}),
         scores_sha256=_write_results(folder, config, data, tested, truth),

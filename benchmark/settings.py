@@ -8,12 +8,15 @@ from typing import Any
 
 NOT_IN_HASH = re.compile(
     r"trainer\.(devices|num_nodes|accelerator|strategy)|data\.(num_workers|root|annotations|shards|shard_cache_gb)|"
-    r"data\.feature_cache(_gb)?|logging\..*"
+    r"data\.feature_cache(_gb)?|logging\..*|method\.checkpoint"
 )
-"""Settings that must not change a score: runs that differ in them alone are the same run."""
+"""Settings that must not change a score: runs that differ in them alone are the same run.
+
+Of ``method.checkpoint`` it is the content of the file that counts, see ``runner.run``.
+"""
 TRUTH_ONLY = re.compile(r"data\.annotators")
 """Settings of what is scored against: they change a score, but nothing that is trained."""
-PATHS = re.compile(r"data\.(root|annotations|shards)|logging\.runs")
+PATHS = re.compile(r"data\.(root|annotations|shards)|logging\.runs|method\.checkpoint")
 """Settings that say where a user keeps things; no record holds them."""
 
 

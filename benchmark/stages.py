@@ -163,7 +163,7 @@ class StageRunner:
             OSError: the disk is full; what was finished is kept.
         """
         if not method.learns:
-            self._keep(method, folder, title)
+            self.keep(method, folder, title=title)
             return
         if from_first(lambda: _is_trained(folder)):
             self._reuse(title, folder)
@@ -178,7 +178,8 @@ class StageRunner:
             save_weights(folder / WEIGHTS, method.state_dict())
             write_json(folder / DONE, {"seconds": self.seconds[title]})
 
-    def _keep(self, method: Method, folder: Path, title: str) -> None:
+    def keep(self, method: Method, folder: Path, *, title: str) -> None:
+        """Writes the weights of a method that is not trained, as those of a training are kept."""
         log.info("%s: nothing to learn, tested as it stands", title)
         if is_first_rank():
             folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,14 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.records import Difference, Figures, Interval, ProtocolFigures, Record
+from benchmark.records import (
+    Checkpoint,
+    Difference,
+    Figures,
+    Interval,
+    ProtocolFigures,
+    Record,
+)
 from benchmark.settings import flat
 
 NONE = "-"
@@ -142,7 +149,9 @@ def _fact_lines(record: Record) -> Iterable[tuple[str, str]]:
     status = "; ".join((record.status, *record.reasons))
     yield "status", status if record.status == "complete" else f"{status} (not ranked)"
     yield "test clips", f"{record.n} scored of {record.n_expected}{_gaps(record)}"
-    if "train" in record.splits:
+    if record.checkpoint is not None:
+        yield from _checkpoint_lines(record.checkpoint, record)
+    elif "train" in record.splits:
         train = record.train
         gaps = f", {len(train.missing)} missing, {len(train.unreadable)} unreadable"
         yield "training clips", f"{record.splits['train'].n} used{gaps}"
@@ -154,6 +163,20 @@ def _fact_lines(record: Record) -> Iterable[tuple[str, str]]:
         yield "data", note
     took = record.seconds
     yield "seconds", f"{took.train:.0f} train, {took.test:.0f} test, {took.total:.0f} in all"
+
+
+def _checkpoint_lines(checkpoint: Checkpoint, record: Record) -> Iterator[tuple[str, str]]:
+    """The file that was tested, what it tells and what is known of its training."""
+    told = ", ".join(f"{name} {value}" for name, value in checkpoint.facts.items())
+    yield "weights", f"{checkpoint.kind}, {checkpoint.network}, sha256 {checkpoint.sha256[:12]}"
+    yield "file", told
+    if checkpoint.trained_on is None:
+        yield "leakage", "not known: the training list is not; name it with --trained-on LIST"
+    else:
+        listed = record.lists["train"]
+        yield "leakage", f"{_leakage(record)} ({listed.name}, {listed.n} clips)"
+    for note in checkpoint.notes:
+        yield "weights", note
 
 
 def _accumulated(record: Record) -> Iterable[tuple[str, str]]:

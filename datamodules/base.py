@@ -170,6 +170,7 @@ class ClipData(pl.LightningDataModule, ABC):
         self.cached_features: Callable[[str, int, int | None], Features] | None = None
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more ranks than clips
         self.draw: Draw | None = None
+        self.trains = True  # false: no training clip is read; their list counts for leakage alone
         self._loaded: DataReport | None = None
 
     @abstractmethod

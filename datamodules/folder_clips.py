@@ -175,7 +175,7 @@ class FolderClips(ClipData):
         leaked = frozenset(self.video_of(train_list.ids[row]) for row in leaks.rows)
         kept = [i for row, i in enumerate(train_list.ids) if row not in removed]
         clips = list(dict.fromkeys(clip for each in kept for clip in self.clips_of(each)))
-        train = self.parts_to_train(clips, leaked)
+        train = self.parts_to_train(clips, leaked) if self.trains else {}
         return DataReport(
             splits={
                 **{name: self._split(name, part.ids, {}) for name, part in train.items()},
