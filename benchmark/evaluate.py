@@ -99,7 +99,7 @@ def own_settings(network: str, data: str, front_end: str) -> Mapping[str, object
 def _option_settings(asked: Asked, method: type[Method], network: str) -> list[str]:
     """The settings that options stand for; raises BenchError where the method has none of them."""
     named = {
-        "weights": ("method.checkpoint_weights", asked.weights),
+        "weights": ("method.weights", asked.weights),
         "guide": ("method.object_guidance", asked.guide),
         "trained-on": ("data.train_list", asked.trained_on),
     }

@@ -4,6 +4,7 @@ One network for three supervisions: pairs of frame and sound alone, boxes for so
 boxes for all. The two mechanisms of the paper differ in one line; `attention_relu` has the other.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -37,6 +38,14 @@ from metrics.errors import BenchError
 
 VGG_CHANNELS, VGG_STRIDE = 512, 16
 RELEASED = "attention_relu"  # the mechanism of the authors' release
+RELEASED_NAMES: Mapping[str, str] = {
+    "vision_embedding_model.feature_extraction.": "visual.",
+    "sound_fc1.": "to_query.1.",
+    "sound_fc2.": "to_query.3.",
+    "vision_fc1.": "to_sound.1.",
+    "vision_fc2.": "to_sound.3.",
+}
+"""Beginnings of the names in the authors' file, and those of ``Attention`` and its vision."""
 SMALLEST_SQUARE = 1e-12  # not given in the paper; the root has no gradient at 0
 TEN_SECONDS = {"method.segment_seconds": 10.0}
 CHOICES = {
@@ -120,7 +129,7 @@ class Attention(Method):
         if config.checkpoint is not None:
             parts = {"visual": self.streams.networks[0], "to_query": self.to_query,
                      "to_sound": self.to_sound}  # fmt: skip
-            self.released = load_released(self, parts, config.checkpoint, RELEASED)
+            self.released = load_released(self, parts, config.checkpoint, RELEASED, RELEASED_NAMES)
 
     def own_front_end(self) -> FrontEnd | None:
         """The authors' front-end where it is asked for; checks what goes with their file."""

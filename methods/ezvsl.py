@@ -3,7 +3,7 @@
 Source: https://github.com/stoneMo/EZ-VSL, model.py:38-44 at 95ff5bf.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Localization
+from datamodules.clip import Batch, Clip, Inputs, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.chunks import in_chunks
 from methods.global_norm import gathered
 from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
-from methods.projected_streams import ProjectedConfig, ProjectedStreams
+from methods.projected_streams import RELEASED_NAMES, ProjectedConfig
+from methods.released import PRETRAINING, load_released
+from methods.released_streams import projected_parts, projected_streams
 from methods.response import cosine_localization, response_maps
 
 TRAINING = {
@@ -50,7 +52,22 @@ class Ezvsl(Method):
 
     def __init__(self, config: EzvslConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        self.streams = ProjectedStreams(config, zero_mean=config.pretrained is None)
+        self.streams, self.own = projected_streams(config, "ezvsl")
+        if config.checkpoint is not None:
+            self.card = replace(self.card, pretraining=PRETRAINING)
+            parts, names = projected_parts(self.streams), RELEASED_NAMES
+            self.released = load_released(self, parts, config.checkpoint, "ezvsl", names)
+
+    @property
+    def learns(self) -> bool:
+        """Unless the weights are released ones."""
+        return self.released is None
+
+    @property
+    def inputs(self) -> Inputs:
+        """One segment, as all have it or as the code does."""
+        asked = super().inputs
+        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative."""

@@ -4,7 +4,7 @@ Source: https://github.com/OpenNLPLab/FNAC_AVL, model.py:50-102 at 0a0ca78.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Localization
+from datamodules.clip import Batch, Clip, Inputs, Localization
 from methods.base import Method, MethodCard, OptimConfig, require_known
 from methods.ezvsl import TRAINING, both_directions, pair_logits
 from methods.global_norm import gathered
 from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
-from methods.projected_streams import ProjectedConfig, ProjectedStreams, drop, require_share
+from methods.projected_streams import RELEASED_NAMES, ProjectedConfig, drop, require_share
+from methods.released import PRETRAINING, load_released
+from methods.released_streams import projected_parts, projected_streams
 from methods.response import cosine_localization, paired_maps
 from metrics.errors import BenchError
 
@@ -74,7 +76,22 @@ class Fnac(Method):
         if config.warmup_epochs < 0:
             raise BenchError(f"method.warmup_epochs must be at least 0, got {config.warmup_epochs}")
         self.settings = config
-        self.streams = ProjectedStreams(config, zero_mean=config.pretrained is None)
+        self.streams, self.own = projected_streams(config, "fnac")
+        if config.checkpoint is not None:
+            self.card = replace(self.card, pretraining=PRETRAINING)
+            parts, names = projected_parts(self.streams), RELEASED_NAMES
+            self.released = load_released(self, parts, config.checkpoint, "fnac", names)
+
+    @property
+    def learns(self) -> bool:
+        """Unless the weights are released ones."""
+        return self.released is None
+
+    @property
+    def inputs(self) -> Inputs:
+        """One segment, as all have it or as the code does."""
+        asked = super().inputs
+        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative."""

@@ -18,7 +18,7 @@ from methods.lvs_vanilla import RECIPE, SMALL
 from methods.negatives import require_other_clips
 from methods.own_frontends import front_end_of
 from methods.released import PRETRAINING, load_released, require_alone
-from methods.released_streams import streams_parts
+from methods.released_streams import LVS_NAMES, streams_parts
 from methods.response import (
     cosine_localization,
     masked_mean,
@@ -64,7 +64,7 @@ class Lvs(Method):
         if config.checkpoint is not None:
             self.card = replace(self.card, pretraining=PRETRAINING)
             parts = streams_parts(self.streams)
-            self.released = load_released(self, parts, config.checkpoint, "lvs")
+            self.released = load_released(self, parts, config.checkpoint, "lvs", LVS_NAMES)
 
     @property
     def learns(self) -> bool:

@@ -47,6 +47,8 @@ class ProjectedConfig(TwoStreamConfig):
 
     temperature: float = 0.03  # tau of all three codes
     directions: str = "sum"  # sum (all three codes) | mean of the two cross-entropies
+    checkpoint: str | None = None  # a released file, which is tested as it stands
+    front_end: str = "bench"  # bench | own: of frames and sounds, as the code has them
 
 
 class ProjectedStreams(nn.Module):
@@ -57,7 +59,14 @@ class ProjectedStreams(nn.Module):
     D = 128.
     """
 
-    def __init__(self, config: ProjectedConfig, *, zero_mean: bool, spaces: int = 1) -> None:
+    def __init__(
+        self,
+        config: ProjectedConfig,
+        *,
+        zero_mean: bool,
+        spaces: int = 1,
+        sound: nn.Module | None = None,
+    ) -> None:
         """Builds it with first weights as the code draws them.
 
         Args:
@@ -65,6 +74,7 @@ class ProjectedStreams(nn.Module):
             zero_mean: whether each projection ends in ``ZeroMean``. Right where all weights are
                 random, since all cosines start near 1 then; wrong for released weights.
             spaces: pairs of projections.
+            sound: waveforms ``(B, S)`` to ``(B, 1, F, frames)``, in place of the usual spectrogram.
 
         Raises:
             BenchError: unknown backbone, or weights that are of another network.
@@ -72,7 +82,9 @@ class ProjectedStreams(nn.Module):
         super().__init__()
         require_known(config, CHOICES)
         small = config.backbone == "small"
-        self.features = SmallFeatures(config) if small else ResNetFeatures(config)
+        if small and sound is not None:
+            raise BenchError("method.front_end=own has no meaning with method.backbone=small")
+        self.features = SmallFeatures(config) if small else ResNetFeatures(config, sound)
         channels = SMALL_CHANNELS if small else RESNET_CHANNELS
         pairs = (Projections(channels, zero_mean=zero_mean) for _ in range(spaces))
         self.projections = nn.ModuleList(pairs)
@@ -128,11 +140,13 @@ class _Features(nn.Module):
 class ResNetFeatures(_Features):
     """Two ResNet-18, with torchvision's names of their weights."""
 
-    def __init__(self, config: TwoStreamConfig) -> None:
+    def __init__(self, config: TwoStreamConfig, sound: nn.Module | None = None) -> None:
         super().__init__()
-        self.spectrogram = LogSpectrogram(
-            config.sample_rate_hz, config.segment_seconds, hop=HOP, centred=False
-        )
+        if sound is None:
+            sound = LogSpectrogram(
+                config.sample_rate_hz, config.segment_seconds, hop=HOP, centred=False
+            )
+        self.spectrogram = sound
         self.visual = with_global_statistics(resnet18_stages(3, pretrained=config.pretrained))
         heard = resnet18_stages(1)
         for layer in heard.modules():

@@ -32,9 +32,6 @@ ZIP_START = b"PK\x03\x04"
 LFS_START = b"version https://git-lfs.github.com/spec"
 ANOTHER_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
-PARTS = {"conv1.": "0.", "bn1.": "1.", "layer1.": "4.", "layer2.": "5.", "layer3.": "6.",
-         "layer4.": "7."}  # fmt: skip
-"""Stages of a ResNet by torchvision's names, and their places in ``two_stream.resnet18_map``."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,12 @@ class Release:
         title: what its authors call it.
         files: the files that hold it, in words.
         protocol: by which its authors scored it; None where they released no code for that.
-        published: how its tensors are named, beside the parts that :func:`load_released` fills.
     """
 
     network: str
     title: str
     files: str
     protocol: str | None
-    published: Published
 
 
 @dataclass(frozen=True)
@@ -79,18 +74,6 @@ class ReleasedFile:
         return told | dict(self.facts)
 
 
-def _ave_net(*, dead: Sequence[str] = ()) -> dict[str, str | None]:
-    """Names of LVS's AVENet; either stream also holds the stem of the other, and a classifier."""
-    names: dict[str, str | None] = {}
-    for stream, own, stem in (("imgnet", "visual", "conv1."), ("audnet", "audio.0", "conv1_a.")):
-        names |= {f"{stream}.{other}": None for other in ("conv1.", "conv1_a.", "conv1_flow.")}
-        names |= {f"{stream}.fc.": None}
-        names |= {f"{stream}.{part}": f"{own}.{place}" for part, place in PARTS.items()
-                  if part != "conv1."}  # fmt: skip
-        names |= {f"{stream}.{stem}": f"{own}.0."}
-    return names | dict.fromkeys(dead)
-
-
 RELEASES: Mapping[str, Release] = MappingProxyType(
     {
         release.network: release
@@ -100,42 +83,17 @@ RELEASES: Mapping[str, Release] = MappingProxyType(
                 "LVS",
                 "lvs_vggss.pth.tar or another file of Localizing-Visual-Sounds-the-Hard-Way",
                 "lvs",
-                Published("LVS", "a released file of LVS", _ave_net()),
             ),
-            Release(
-                "sslalign",
-                "SSLalignment",
-                "a file ours_*.pth.tar of SSLalignment",
-                "align",
-                Published("SSLalignment", "a released file of SSLalignment", _ave_net()),
-            ),
-            Release(
-                "ssltie",
-                "SSL-TIE",
-                "a file of SSL-TIE",
-                "lvs",
-                Published(
-                    "SSL-TIE",
-                    "a released file of SSL-TIE",
-                    _ave_net(dead=("vision_fc1.", "conv3.", "norm3.")),
-                ),
-            ),
+            Release("sslalign", "SSLalignment", "a file ours_*.pth.tar of SSLalignment", "align"),
+            Release("ssltie", "SSL-TIE", "a file of SSL-TIE", "lvs"),
+            Release("ezvsl", "EZ-VSL", "a file best.pth of EZ-VSL", "ezvsl"),
+            Release("fnac", "FNAC", "a file best.pth of FNAC_AVL", "ezvsl"),
+            Release("slavc", "SLAVC", "a file latest.pth or best.pth of SLAVC", "slavc"),
             Release(
                 "attention_relu",
                 "Attention (Senocak et al. 2018)",
                 "the model of learning_to_localize_sound_source",
                 None,
-                Published(
-                    "Attention",
-                    "the released model of the authors",
-                    {
-                        "vision_embedding_model.feature_extraction.": "visual.",
-                        "sound_fc1.": "to_query.1.",
-                        "sound_fc2.": "to_query.3.",
-                        "vision_fc1.": "to_sound.1.",
-                        "vision_fc2.": "to_sound.3.",
-                    },
-                ),
             ),
         )
     }
@@ -385,15 +343,21 @@ def require_alone(config: object, checkpoint: str | None, usual: Mapping[str, ob
 
 
 def load_released(
-    method: nn.Module, parts: Mapping[str, nn.Module], path: str, network: str
+    method: nn.Module,
+    parts: Mapping[str, nn.Module],
+    path: str,
+    network: str,
+    names: Mapping[str, str | None],
 ) -> ReleasedFile:
     """Fills a network with a released file, all of it or nothing.
 
     Args:
         method: that the network belongs to; the ``weights.pt`` of a run of it will do as well.
-        parts: modules by the first part of the names that ``RELEASES[network].published`` gives.
+        parts: modules by the first part of the names that ``names`` gives.
         path: of the file.
         network: name of the method.
+        names: beginnings of stored names and what takes their place; None where a tensor is of no
+            use here.
 
     Raises:
         BenchError: the file cannot be read, is of another network, or lacks a tensor, has one more
@@ -405,7 +369,7 @@ def load_released(
         method.load_state_dict(dict(file.tensors))
         return file
     release = release_of(file, network)
-    published = release.published
+    published = Published(release.title, release.files, names)
     wrong = fill(nn.ModuleDict(parts), file.tensors, published, name_of=published.stored_name)
     if wrong is not None:
         raise BenchError(

@@ -7,7 +7,7 @@ with a slow copy of the other. As the code has it: https://github.com/stoneMo/SL
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Localization
+from datamodules.clip import Batch, Clip, Inputs, Localization
 from methods.base import Method, MethodCard, OptimConfig, require_known
 from methods.chunks import in_chunks
 from methods.ezvsl import TRAINING
 from methods.global_norm import gathered, own_rows
 from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
-from methods.projected_streams import ProjectedConfig, ProjectedStreams, drop, require_share
+from methods.projected_streams import ProjectedConfig, drop, require_share
+from methods.released import PRETRAINING, load_released
+from methods.released_streams import projected_streams
 from methods.response import paired_maps, response_maps
 from metrics.errors import BenchError
 
@@ -76,8 +78,24 @@ class Slavc(Method):
         if not 0 <= config.momentum <= 1:
             raise BenchError(f"method.momentum must be in [0, 1], got {config.momentum}")
         self.settings = config
-        self.streams = ProjectedStreams(config, zero_mean=config.pretrained is None, spaces=2)
+        self.streams, self.own = projected_streams(config, "slavc", spaces=2)
         self.ema = deepcopy(self.streams).requires_grad_(False)
+        if config.checkpoint is not None:
+            self.card = replace(self.card, pretraining=PRETRAINING)
+            parts = {"streams": self.streams, "ema": self.ema}
+            path, names = config.checkpoint, RELEASED_NAMES
+            self.released = load_released(self, parts, path, "slavc", names)
+
+    @property
+    def learns(self) -> bool:
+        """Unless the weights are released ones."""
+        return self.released is None
+
+    @property
+    def inputs(self) -> Inputs:
+        """One segment, as all have it or as the code does."""
+        asked = super().inputs
+        return asked if self.own is None else self.own.inputs(asked)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

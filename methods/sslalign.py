@@ -4,12 +4,10 @@ Senocak et al. 2023. The network is that of `lvs`; training code was not release
 and not trained. Source: https://github.com/kaistmm/SSLalignment at e7ae3c5.
 """
 
-from typing import cast
-
 from datamodules.clip import Clip, Inputs, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.released import PRETRAINING, load_released
-from methods.released_streams import ReleasedConfig, released_streams, streams_parts
+from methods.released_streams import LVS_NAMES, ReleasedConfig, released_streams, streams_parts
 from methods.response import cosine_localization
 
 
@@ -21,9 +19,9 @@ class SslAlign(Method):
 
     def __init__(self, config: ReleasedConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        self.streams, self.own = released_streams(config, "sslalign")
+        self.streams, self.own, path = released_streams(config, "sslalign")
         parts = streams_parts(self.streams)
-        self.released = load_released(self, parts, cast("str", config.checkpoint), "sslalign")
+        self.released = load_released(self, parts, path, "sslalign", LVS_NAMES)
 
     @property
     def learns(self) -> bool:

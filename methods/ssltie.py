@@ -5,12 +5,10 @@ https://github.com/jinxiang-liu/SSL-TIE at c49e6a9, whose files hold three layer
 output depends on.
 """
 
-from typing import cast
-
 from datamodules.clip import Clip, Inputs, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.released import PRETRAINING, load_released
-from methods.released_streams import ReleasedConfig, released_streams, streams_parts
+from methods.released_streams import SSLTIE_NAMES, ReleasedConfig, released_streams, streams_parts
 from methods.response import cosine_localization
 
 
@@ -22,9 +20,9 @@ class SslTie(Method):
 
     def __init__(self, config: ReleasedConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
-        self.streams, self.own = released_streams(config, "ssltie")
+        self.streams, self.own, path = released_streams(config, "ssltie")
         parts = streams_parts(self.streams)
-        self.released = load_released(self, parts, cast("str", config.checkpoint), "ssltie")
+        self.released = load_released(self, parts, path, "ssltie", SSLTIE_NAMES)
 
     @property
     def learns(self) -> bool:
