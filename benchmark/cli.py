@@ -657,6 +657,9 @@ def _predict(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"run": trained.record.id, **found.to_dict(), "picture": str(out)}))
         return DONE
+    if found.cropped:
+        print("bench: the run sees the middle square alone; maps and places are of it",
+              file=sys.stderr)  # fmt: skip
     for answer in found.answers:
         print(f"{answer.id}: {answer.place}")
     print(f"Picture: {out}")

@@ -102,6 +102,7 @@ def _option_settings(asked: Asked, method: type[Method], network: str) -> list[s
         "weights": ("method.weights", asked.weights),
         "guide": ("method.object_guidance", asked.guide),
         "trained-on": ("data.train_list", asked.trained_on),
+        "front-end": ("method.front_end", asked.front_end),
     }
     known = {f"method.{item.name}" for item in fields(method.Config)}
     words = []

@@ -233,6 +233,8 @@ def _rank(row: Row) -> tuple[bool, float]:
 def _label(record: Record) -> str:
     """Method with what its user changed, so that a variant is not taken for the method."""
     changed = [word for word in record.overrides if not _is_neutral(word.partition("=")[0])]
+    if record.checkpoint is not None:
+        changed.append(f"{record.checkpoint.kind} weights {record.checkpoint.sha256[:8]}")
     return record.method + (f" ({', '.join(sorted(changed))})" if changed else "")
 
 

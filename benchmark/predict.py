@@ -21,7 +21,13 @@ from benchmark.stages import WEIGHTS, load_weights
 from datamodules.clip import Clip, Inputs, Localization
 from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.folder_clips import still_windows
-from datamodules.media import UnreadableMediaError, read_frame, read_picture, sound_seconds
+from datamodules.media import (
+    UnreadableMediaError,
+    middle_of,
+    read_frame,
+    read_picture,
+    sound_seconds,
+)
 from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
 from datamodules.proposals import Extractor
 from datamodules.video_streams import MP4_HEAD
@@ -100,13 +106,15 @@ class Prediction(NamedTuple):
 
     image: Path
     answers: tuple[Answer, ...]  # in the order of the sounds
+    cropped: bool = False  # whether maps and places are of the middle square of the picture
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; boxes only where the method answers boxes."""
         sounds = [
             {"id": one.id, "file": str(one.file), **one.place.to_dict()} for one in self.answers
         ]
-        return {"image": str(self.image), "sounds": sounds}
+        cropped = {"cropped": True} if self.cropped else {}
+        return {"image": str(self.image), "sounds": sounds, **cropped}
 
 
 def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
@@ -190,7 +198,8 @@ def predict(
 ) -> Prediction:
     """The maps of several sounds on one picture.
 
-    The picture becomes the method's square and stands still in all its T segments. The T
+    The picture becomes the method's square and stands still in all its T segments; of a method that
+    sees the middle square alone the maps are of that. The T
     windows of a sound lie side by side around ``at_seconds`` or around the middle, as those of a
     data set do; segment T // 2 is localised. Each sound is answered alone, so its answer does not
     depend on the others.
@@ -215,7 +224,7 @@ def predict(
         target = torch.tensor([method.inputs.num_segments // 2])
         clip = Clip(torch.tensor([row]), frames, waveform[None], target, proposals)
         answers.append(Answer(sound_id, sound, place_in(method, clip, sound)))
-    return Prediction(image, tuple(answers))
+    return Prediction(image, tuple(answers), method.inputs.resizing.crop)
 
 
 def _frames(image: Path, inputs: Inputs) -> Tensor:
@@ -334,7 +343,9 @@ def draw(path: Path, prediction: Prediction, title: str, *, num_boxes: int = 1) 
         title: of the sheet, such as the run's id.
         num_boxes: how many of the best boxes are the answer, the others being pale.
     """
-    picture = read_picture(prediction.image).permute(1, 2, 0).contiguous().numpy()
+    whole = read_picture(prediction.image).permute(1, 2, 0)
+    seen = middle_of(whole) if prediction.cropped else whole
+    picture = seen.contiguous().numpy()
     answers = [answer_of(one.place, one.id, num_boxes) for one in prediction.answers]
     answer_sheet(path, picture, answers, title=title, image_name=prediction.image.name)
 

@@ -121,6 +121,14 @@ def middle_square(height: int, width: int, size: int) -> tuple[int, int]:
     return round((height - size) / 2), round((width - size) / 2)
 
 
+def middle_of(picture: Tensor) -> Tensor:
+    """The middle square of a picture ``(H, W, ...)``, as large as its short side."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = middle_square(height, width, side)
+    return picture[top : top + side, left : left + side]
+
+
 def _resized(pixels: Tensor, sides: tuple[int, int], resizing: Resizing) -> Tensor:
     """``(*sides, 3)`` uint8 as torchvision's resize has it, without its 0.1 ms of checks."""
     batch = pixels.contiguous().unsqueeze(0).permute(0, 3, 1, 2)  # (1, 3, H, W)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datamodules.clip import Inputs
 from datamodules.clip_folder import DIGEST_LENGTH
-from datamodules.media import square, windows_of
+from datamodules.media import middle_of, square, windows_of
 from datamodules.proposals import Extractor
 from datamodules.video import VideoClip, read_clip, video_seconds
 from datamodules.video_frames import Picture
@@ -128,6 +128,9 @@ def blocks(count: int, segments: int) -> list[tuple[tuple[int, ...], tuple[int, 
 def _kept(
     picture: Picture, inputs: Inputs, small_side: int, extractor: Extractor | None
 ) -> SecondPicture:
+    frame = square(torch.from_numpy(picture), inputs.image_size, inputs.resizing)
+    if inputs.resizing.crop:
+        picture = middle_of(torch.from_numpy(picture)).contiguous().numpy()
     height, width = picture.shape[:2]
     digest = hashlib.sha256(f"{height}x{width}".encode())
     digest.update(picture.tobytes())
@@ -135,7 +138,7 @@ def _kept(
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return SecondPicture(
-        frame=square(torch.from_numpy(picture), inputs.image_size, inputs.resizing),
+        frame=frame,
         small=np.asarray(cv2.resize(picture, small_size, interpolation=way), np.uint8),
         searched=None if extractor is None else extractor.scaled(picture).copy(),
         content=digest.hexdigest()[:DIGEST_LENGTH],
