@@ -385,8 +385,12 @@ def _field_lines(
 
 
 def _seen_floors(records: Sequence[Record], name: str) -> dict[str, Figures]:
-    """Floors that were run themselves, under a further protocol; of several the fullest run."""
-    own = [record for record in records if record.card.floor and name in record.protocols]
+    """Floors that are no rules, under a further protocol; of several runs the fullest."""
+    own = [
+        record
+        for record in records
+        if record.card.floor and record.method not in record.floors and name in record.protocols
+    ]
     return {
         record.method: Figures(record.protocols[name].metrics, record.protocols[name].ci95)
         for record in sorted(own, key=lambda record: (record.n, record.id))

@@ -62,6 +62,7 @@ def test_historic_records_of_schema_1_load_and_keep_every_value(path: Path) -> N
     assert found["card"].pop("localises") is True  # younger than both
     assert found["card"].pop("boxes") == 0  # as this
     assert found["card"].pop("tells_on_screen") is False  # and this
+    assert found["card"].pop("object_guidance") is False  # and this
     assert content == {key: found[key] for key in content}
     assert {key for key in found if key not in content} <= YOUNGER
 
