@@ -459,7 +459,9 @@ def _prepared_launch(options: argparse.Namespace, cells: "list[Cell]", out: Path
 def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     summary = "print a paper's table: published, ours, difference, and its claims answered"
     parser = _verb(verbs, "table", _table, summary)
-    parser.add_argument("name", metavar="NAME", help="see bench list experiments")
+    parser.add_argument("name", metavar="NAME", help="see bench list experiments; or field, all "
+                        "methods and released networks side by side")  # fmt: skip
+    parser.add_argument("--data", metavar="D", help="with field: this data set alone")
     parser.add_argument("--on", choices=("synthetic",), help="our rows on other data")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
@@ -470,6 +472,10 @@ def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _table(options: argparse.Namespace) -> int:
+    if options.name == "field":
+        return _field(options)
+    if options.data is not None:
+        raise BenchError("--data chooses from bench table field; a paper's table has its own data")
     from benchmark.experiment import experiment_named
     from benchmark.paper_table import paper_table, table_json, table_markdown, table_view
 
@@ -486,6 +492,30 @@ def _table(options: argparse.Namespace) -> int:
         print(table_markdown(table), end="")
     else:
         _print(table_view(table))
+    return DONE
+
+
+def _field(options: argparse.Namespace) -> int:
+    from benchmark.field_table import (
+        field_json,
+        field_markdown,
+        field_table,
+        field_view,
+        read_field,
+    )
+
+    if options.plot is not None:
+        raise BenchError("bench table field has no figure; leave --plot out")
+    if options.data is not None and options.on not in (None, options.data):
+        raise BenchError(f"--data {options.data} and --on {options.on} are two; leave one out")
+    data = options.data or options.on
+    table = field_table(read_field(), options.results, options.runs, data=data)
+    if options.json:
+        print(json.dumps(field_json(table), sort_keys=True))
+    elif options.markdown:
+        print(field_markdown(table), end="")
+    else:
+        _print(field_view(table))
     return DONE
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml  # type: ignore[import-untyped]
 
@@ -23,6 +23,7 @@ from metrics.protocols import protocol_named
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 SYNTHETIC = "synthetic"
+T = TypeVar("T")
 FIGURES = ("success", "onscreen", "curve", "categories")  # drawings of benchmark/figures.py
 
 
@@ -119,10 +120,7 @@ def read_experiment(path: Path) -> Experiment:
         BenchError: the file is no YAML mapping, or a key is missing, unknown, given twice or of the
             wrong type; the message names the file, the row and the key.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BenchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    content = _content(path)
     if isinstance(content, dict):
         if "name" in content:
             raise BenchError(f"{path}: unknown key 'name'; the experiment is named by its file")
@@ -131,6 +129,25 @@ def read_experiment(path: Path) -> Experiment:
     assert isinstance(experiment, Experiment)
     _check(experiment, str(path))
     return experiment
+
+
+def read_typed(kind: type[T], path: Path) -> T:
+    """A YAML file as a dataclass, by the rules of the files of experiments.
+
+    Raises:
+        BenchError: as of :func:`read_experiment`.
+    """
+    found = _typed(kind, _content(path), _Place(str(path)))
+    assert isinstance(found, kind)
+    return found
+
+
+def _content(path: Path) -> object:
+    try:
+        found: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BenchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    return found
 
 
 class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types

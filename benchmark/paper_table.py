@@ -172,8 +172,8 @@ def _filled(
         for seed in row.seeds
     ]
     runs = tuple(run for run in found if run is not None)
-    ours = _means(runs, experiment.protocol, experiment.metrics)
-    own = _means(runs, OWN_PROTOCOL, experiment.metrics)
+    ours = means(runs, experiment.protocol, experiment.metrics)
+    own = means(runs, OWN_PROTOCOL, experiment.metrics)
     expected = experiment.test_clips.get(row.data)
     comparable = on is None and all(run.record.n_expected == expected for run in runs)
     shared = [key for key in row.published if key in ours and comparable]
@@ -191,20 +191,21 @@ def _weights(experiment: Experiment, runs: Sequence[StoredRun]) -> tuple[str, ..
     return tuple(dict.fromkeys(chosen))
 
 
-def _means(runs: Sequence[StoredRun], protocol: str, keys: Sequence[str]) -> dict[str, Mean]:
+def means(runs: Sequence[StoredRun], protocol: str, keys: Sequence[str]) -> dict[str, Mean]:
+    """Metrics under a protocol over runs that differ in their seed, where any of them has them."""
     boards = [figures_under(run.record, protocol) for run in runs]
-    means = {}
+    found = {}
     for key in keys:
         values = [100 * board.metrics[key] for board in boards if key in board.metrics]
         ends = [board.ci95[key] for board in boards if key in board.ci95]
         if values:
-            means[key] = Mean(
+            found[key] = Mean(
                 mean=fmean(values),
                 sd=stdev(values) if len(values) > 1 else _spread_of_draws(runs, boards, key),
                 low=100 * fmean(low for low, _ in ends) if ends else None,
                 high=100 * fmean(high for _, high in ends) if ends else None,
             )
-    return means
+    return found
 
 
 def _spread_of_draws(
@@ -392,7 +393,7 @@ def _paper_block(table: PaperTable) -> _Block:
         cells = [filled.label]
         for key in keys:
             cells += _published_cells(filled, key) if key in printed else [
-                _mean_cell(filled.ours.get(key))
+                mean_cell(filled.ours.get(key))
             ]  # fmt: skip
         lines.append([*cells, NONE if filled.n is None else str(filled.n)])
     for name, figures in _named_bounds(table, table.experiment.protocol):
@@ -413,7 +414,7 @@ def _published_cells(filled: FilledRow, key: str) -> list[str]:
     difference = filled.difference.get(key)
     return [
         _published_cell(filled.row.published.get(key), filled.row.published_spread.get(key)),
-        _mean_cell(filled.ours.get(key)),
+        mean_cell(filled.ours.get(key)),
         NONE if difference is None else f"{difference:+.1f}",
     ]
 
@@ -431,7 +432,7 @@ def _own_block(table: PaperTable) -> _Block:
     rows = [
         [
             filled.label,
-            *(_mean_cell(filled.own.get(key)) for key in keys),
+            *(mean_cell(filled.own.get(key)) for key in keys),
             f"{len(filled.runs)} of {len(filled.row.seeds)}",
         ]
         for filled in table.rows
@@ -511,7 +512,8 @@ def _published_cell(percent: float | None, spread: float | None) -> str:
     return cell if spread is None else f"{cell} ± {spread:g}"
 
 
-def _mean_cell(mean: Mean | None) -> str:
+def mean_cell(mean: Mean | None) -> str:
+    """A mean with its spread over seeds and its interval, or a dash."""
     if mean is None:
         return NONE
     spread = "" if mean.sd is None else f" ± {mean.sd:.1f}"
