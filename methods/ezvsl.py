@@ -17,6 +17,13 @@ from methods.chunks import in_chunks
 from methods.global_norm import gathered
 from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
+from methods.object_guidance import (
+    GuidanceConfig,
+    guided,
+    guided_card,
+    mixed_by_range,
+    object_guide,
+)
 from methods.projected_streams import RELEASED_NAMES, ProjectedConfig
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_parts, projected_streams
@@ -33,7 +40,7 @@ TRAINING = {
 
 
 @dataclass
-class EzvslConfig(ProjectedConfig):
+class EzvslConfig(GuidanceConfig, ProjectedConfig):
     """Settings of `ezvsl`."""
 
 
@@ -57,6 +64,9 @@ class Ezvsl(Method):
             self.card = replace(self.card, pretraining=PRETRAINING)
             parts, names = projected_parts(self.streams), RELEASED_NAMES
             self.released = load_released(self, parts, config.checkpoint, "ezvsl", names)
+        self.guide = object_guide(config, backbone=config.backbone)
+        if self.guide is not None:
+            self.card = guided_card(self.card)
 
     @property
     def learns(self) -> bool:
@@ -85,7 +95,9 @@ class Ezvsl(Method):
 
         The code's map is divided by tau, which changes no order.
         """
-        return cosine_localization(self.streams, clip)
+        config = cast("EzvslConfig", self.config)
+        answer = cosine_localization(self.streams, clip)
+        return guided(answer, self.guide, clip, config.guidance_alpha, mixed_by_range)
 
 
 def pair_logits(sound: Tensor, visual: Tensor, temperature: float, maps: str = "auto") -> Tensor:

@@ -18,6 +18,13 @@ from methods.ezvsl import TRAINING, both_directions, pair_logits
 from methods.global_norm import gathered
 from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
+from methods.object_guidance import (
+    GuidanceConfig,
+    guided,
+    guided_card,
+    mixed_by_range,
+    object_guide,
+)
 from methods.projected_streams import RELEASED_NAMES, ProjectedConfig, drop, require_share
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_parts, projected_streams
@@ -31,7 +38,7 @@ L1 = ("mean", "per_row")
 
 
 @dataclass
-class FnacConfig(ProjectedConfig):
+class FnacConfig(GuidanceConfig, ProjectedConfig):
     """Settings of `fnac`."""
 
     dropout: float = 0.9  # of single image features before their projection; train_*.sh
@@ -81,6 +88,9 @@ class Fnac(Method):
             self.card = replace(self.card, pretraining=PRETRAINING)
             parts, names = projected_parts(self.streams), RELEASED_NAMES
             self.released = load_released(self, parts, config.checkpoint, "fnac", names)
+        self.guide = object_guide(config, backbone=config.backbone)
+        if self.guide is not None:
+            self.card = guided_card(self.card)
 
     @property
     def learns(self) -> bool:
@@ -124,7 +134,8 @@ class Fnac(Method):
 
     def localize(self, clip: Clip) -> Localization:
         """The cosine map of a clip's sound on its frame; confidence is its maximum."""
-        return cosine_localization(self.streams, clip)
+        answer = cosine_localization(self.streams, clip)
+        return guided(answer, self.guide, clip, self.settings.guidance_alpha, mixed_by_range)
 
 
 class FnacTerms(NamedTuple):

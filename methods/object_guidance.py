@@ -5,6 +5,7 @@ map in EZ-VSL and FNAC and 10 % in SLAVC, so a guided run says more about object
 and stands in a row of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datamodules.clip import Clip, Localization
 from methods.base import MethodCard
 from methods.frontends import NormalizedFrames
 from methods.two_stream import RESNET18
@@ -19,7 +21,11 @@ from methods.weights import load_weights
 from metrics.errors import BenchError
 
 PUBLISHED_SIZE = 224  # pixels that EZ-VSL takes the ranges of both maps over, test.py:103-107
+GUIDED = "resnet18"  # the backbone whose maps have the cells of the guide
 OBJECT_SCALE = 2.5  # SLAVC takes it for the highest value of the guide, test.py:169-186 at 05b429c
+
+Mix = Callable[[Tensor, Tensor, float], Tensor]
+"""Maps of the method ``(B, h, w)``, maps of the guide and the share of the first: mixed maps."""
 
 
 @dataclass
@@ -38,7 +44,9 @@ class ObjectGuide(nn.Module):
     """ResNet-18 as it was trained on ImageNet, frozen: frames to a map of how much is seen there.
 
     The mean over channels of ``|layer4|``, which a ReLU ends, so that no value is below 0 (EZ-VSL
-    ``test.py:55-62,173-188`` at 95ff5bf). It is in evaluation mode whatever it is part of.
+    ``test.py:55-62,173-188`` at 95ff5bf). The network moves with what it is part of and is no
+    other part of it: neither trained nor among its weights, so that the weights of a method fit
+    with a guide and without.
     """
 
     def __init__(self, weights: str, *, setting: str, without: str | None) -> None:
@@ -57,11 +65,16 @@ class ObjectGuide(nn.Module):
         net = torchvision.models.resnet18(weights=None)
         load_weights(net, weights, RESNET18, setting=setting, without=without)
         net.fc, net.avgpool = nn.Identity(), nn.Identity()
-        self.net = net.requires_grad_(False).eval()
+        self._held = (net.requires_grad_(False).eval(),)  # in a tuple it is no submodule
 
-    def train(self, mode: bool = True) -> "ObjectGuide":
-        """Stays in evaluation mode."""
-        return super().train(False)
+    @property
+    def net(self) -> torchvision.models.ResNet:
+        """The frozen network."""
+        return self._held[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectGuide":
+        self.net._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
@@ -72,11 +85,15 @@ class ObjectGuide(nn.Module):
         return features.abs().mean(1)
 
 
-def object_guide(config: GuidanceConfig) -> ObjectGuide | None:
+def object_guide(config: GuidanceConfig, *, backbone: str = GUIDED) -> ObjectGuide | None:
     """The guide that the settings ask for; None where they ask for none.
 
+    Args:
+        config: of the method.
+        backbone: of the method's frames, which must have the guide's grid.
+
     Raises:
-        BenchError: the share is outside [0, 1], or the weights cannot be had.
+        BenchError: the share is outside [0, 1], the grids differ, or the weights cannot be had.
     """
     if not 0 <= config.guidance_alpha <= 1:
         raise BenchError(
@@ -85,14 +102,41 @@ def object_guide(config: GuidanceConfig) -> ObjectGuide | None:
         )
     if config.object_guidance is None:
         return None
+    if backbone != GUIDED:
+        raise BenchError(
+            "method.object_guidance has cells of 32 pixels and those of "
+            f"method.backbone={backbone} have another size; use method.backbone={GUIDED}, or "
+            "method.object_guidance=null"
+        )
     return ObjectGuide(
         config.object_guidance, setting="method.object_guidance", without="for no guidance"
     )
 
 
-def guided_card(card: MethodCard) -> MethodCard:
-    """The card of a guided method, whose maps have no fixed range any more."""
-    return replace(card, object_guidance=True, map_range=None)
+def guided_card(card: MethodCard, map_range: tuple[float, float] | None = None) -> MethodCard:
+    """The card of a guided method; maps mixed by their ranges have no range of their own."""
+    return replace(card, object_guidance=True, map_range=map_range)
+
+
+def guided(
+    answer: Localization, guide: ObjectGuide | None, clip: Clip, alpha: float, mixed: Mix
+) -> Localization:
+    """An answer with its map mixed with what the guide sees in the target frames.
+
+    The confidence stays that of the method's own map.
+
+    Args:
+        answer: of the method to the same clips.
+        guide: None leaves the answer as it is.
+        clip: B clips.
+        alpha: share of the method's own map.
+        mixed: :func:`mixed_by_range` or :func:`mixed_calibrated`.
+    """
+    if guide is None:
+        return answer
+    rows = torch.arange(len(clip.target), device=clip.target.device)
+    seen = guide(clip.frames[rows, clip.target])
+    return answer._replace(heatmap=mixed(answer.heatmap, seen, alpha))
 
 
 def mixed_by_range(heard: Tensor, seen: Tensor, alpha: float) -> Tensor:
@@ -116,7 +160,7 @@ def mixed_by_range(heard: Tensor, seen: Tensor, alpha: float) -> Tensor:
         ``(B, h, w)``. A map of one value adds nothing.
 
     Raises:
-        BenchError: the grids differ.
+        ValueError: the grids differ.
     """
     _require_one_grid(heard, seen)
     return alpha * _by_range(heard) + (1 - alpha) * _by_range(seen)
@@ -131,35 +175,30 @@ def _by_range(maps: Tensor) -> Tensor:
     return (maps - low) / torch.where(high > low, high - low, 1)
 
 
-def mixed_calibrated(heard: Tensor, seen: Tensor, alpha: float, temperature: float) -> Tensor:
+def mixed_calibrated(heard: Tensor, seen: Tensor, alpha: float) -> Tensor:
     """Both maps brought to [0, 1] by what they can be and mixed, as SLAVC does it.
 
-    ``alpha * (heard + 1/t) / (2/t) + (1 - alpha) * seen / 2.5`` (SLAVC ``test.py:169-186`` at
-    05b429c). Nothing in it depends on the map, so it may be done on the grid whatever linear
-    interpolation follows, bicubic too.
+    ``alpha * (h + 1/t) / (2/t) + (1 - alpha) * seen / 2.5``, h being the cosines over the
+    temperature t, which cancels (SLAVC ``test.py:169-186`` at 05b429c). Nothing in it depends on
+    the map, so it may be done on the grid whatever linear interpolation follows, bicubic too.
 
     Args:
-        heard: ``(B, h, w)`` float cosines divided by the temperature.
+        heard: ``(B, h, w)`` float cosines.
         seen: ``(B, h, w)`` maps of the guide; above 2.5 they are not cut.
         alpha: share of ``heard``.
-        temperature: t.
 
     Returns:
         ``(B, h, w)``.
 
     Raises:
-        BenchError: the grids differ.
+        ValueError: the grids differ.
     """
     _require_one_grid(heard, seen)
-    scores = (heard * temperature + 1) / 2
-    return alpha * scores + (1 - alpha) * seen / OBJECT_SCALE
+    return alpha * (heard + 1) / 2 + (1 - alpha) * seen / OBJECT_SCALE
 
 
 def _require_one_grid(heard: Tensor, seen: Tensor) -> None:
     if heard.shape != seen.shape:
-        (height, width), (guided_height, guided_width) = heard.shape[1:], seen.shape[1:]
-        raise BenchError(
-            f"the maps have {height} x {width} cells and those of method.object_guidance "
-            f"{guided_height} x {guided_width}; use method.backbone=resnet18, or "
-            "method.object_guidance=null"
+        raise ValueError(
+            f"maps must share a grid, got {tuple(heard.shape)} and {tuple(seen.shape)}"
         )

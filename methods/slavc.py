@@ -22,6 +22,13 @@ from methods.ezvsl import TRAINING
 from methods.global_norm import gathered, own_rows
 from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
+from methods.object_guidance import (
+    GuidanceConfig,
+    guided,
+    guided_card,
+    mixed_calibrated,
+    object_guide,
+)
 from methods.projected_streams import ProjectedConfig, drop, require_share
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_streams
@@ -29,6 +36,7 @@ from methods.response import paired_maps, response_maps
 from metrics.errors import BenchError
 
 CHOICES = {"weights": ("ema", "online"), "classified": ("sound", "each")}
+CALIBRATED = (0.0, 1.0)  # what a guided map is taken to span; the guide may pass it, as in the code
 ONLINE, EMA = 0, 1  # which network sees a clip, for its dropped features
 Pair = tuple[Tensor, Tensor]
 """``V`` ``(B, D, h, w)`` and ``A`` ``(B, D)`` in one space."""
@@ -48,13 +56,14 @@ RELEASED_NAMES: Mapping[str, str] = {
 
 
 @dataclass
-class SlavcConfig(ProjectedConfig):
+class SlavcConfig(GuidanceConfig, ProjectedConfig):
     """Settings of `slavc`."""
 
     dropout: float = 0.9  # of single image features, in both networks; train_vggsound144k.sh
     momentum: float = 0.999  # of the slow copy; the script's, train.py's own default is 0.9
     second_softmax: bool = True  # of the logarithms of probabilities, as F.cross_entropy has it
     classified: str = "sound"  # sound given an image in both terms (the code) | each of the two
+    guidance_alpha: float = 0.9  # test_*.sh; test.py's own default is 0.4
     weights: str = "ema"  # that answer: ema (the published numbers) | online
 
 
@@ -85,6 +94,9 @@ class Slavc(Method):
             parts = {"streams": self.streams, "ema": self.ema}
             path, names = config.checkpoint, RELEASED_NAMES
             self.released = load_released(self, parts, path, "slavc", names)
+        self.guide = object_guide(config, backbone=config.backbone)
+        if self.guide is not None:
+            self.card = guided_card(self.card, CALIBRATED)
 
     @property
     def learns(self) -> bool:
@@ -153,7 +165,9 @@ class Slavc(Method):
         streams = self.ema if self.settings.weights == "ema" else self.streams
         first, second = (paired_maps(sound, visual) for visual, sound in streams.in_spaces(clip))
         heatmap = (first + second) / 2
-        return Localization(heatmap, heatmap.flatten(1).amax(1))
+        answer = Localization(heatmap, heatmap.flatten(1).amax(1))
+        alpha = self.settings.guidance_alpha
+        return guided(answer, self.guide, clip, alpha, mixed_calibrated)
 
 
 def sounds_of_images(

@@ -8,15 +8,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import MethodCard
+from datamodules.clip import Clip
+from methods.base import MethodCard, OptimConfig
+from methods.ezvsl import Ezvsl
+from methods.fnac import Fnac
 from methods.object_guidance import (
     GuidanceConfig,
+    Mix,
     ObjectGuide,
     guided_card,
     mixed_by_range,
     mixed_calibrated,
     object_guide,
 )
+from methods.slavc import Slavc
 from metrics.errors import BenchError
 
 Map = NDArray[np.float64]
@@ -92,24 +97,25 @@ def test_a_calibrated_mix_upsamples_to_the_published_mix_however_it_is_upsampled
     mode: str, corners: bool
 ) -> None:
     heard, seen = maps()
+    cosines = torch.tanh(heard)
 
     def pixels(cells: Tensor) -> Tensor:
         return F.interpolate(cells[:, None], (SIZE, SIZE), mode=mode, align_corners=corners)
 
-    mixed = pixels(mixed_calibrated(heard, seen, 0.9, 0.03))
+    mixed = pixels(mixed_calibrated(cosines, seen, 0.9))
 
     low, high = -1 / 0.03, 1 / 0.03
-    expected = 0.9 * (pixels(heard) - low) / (high - low) + 0.1 * (pixels(seen) - 0) / (2.5 - 0)
+    own = (pixels(cosines / 0.03) - low) / (high - low)
+    expected = 0.9 * own + 0.1 * (pixels(seen) - 0) / (2.5 - 0)
     torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
 
 
 def test_cosines_of_either_end_and_the_scale_of_the_guide_become_0_and_1() -> None:
-    heard = torch.tensor([[[-1.0, 1.0]]]) / 0.03
-    seen = torch.tensor([[[0.0, 2.5]]])
+    heard, seen = torch.tensor([[[-1.0, 1.0]]]), torch.tensor([[[0.0, 2.5]]])
 
     for alpha in (0.0, 0.9, 1.0):
         torch.testing.assert_close(
-            mixed_calibrated(heard, seen, alpha, 0.03), torch.tensor([[[0.0, 1.0]]])
+            mixed_calibrated(heard, seen, alpha), torch.tensor([[[0.0, 1.0]]])
         )
 
 
@@ -131,17 +137,20 @@ def test_each_clip_is_mixed_alone() -> None:
     assert torch.equal(together[1:], alone)
 
 
-def test_grids_that_differ_are_refused() -> None:
-    heard, seen = torch.zeros(1, 28, 28), torch.zeros(1, 7, 7)
+@pytest.mark.parametrize("mixed", [mixed_by_range, mixed_calibrated])
+def test_grids_that_differ_are_refused(mixed: Mix) -> None:
+    with pytest.raises(ValueError, match=r"must share a grid, got \(1, 28, 28\) and \(1, 7, 7\)"):
+        mixed(torch.zeros(1, 28, 28), torch.zeros(1, 7, 7), 0.4)
 
+
+def test_streams_of_other_cells_are_refused_before_anything_is_trained() -> None:
     with pytest.raises(
         BenchError,
-        match=r"^the maps have 28 x 28 cells and those of method\.object_guidance 7 x 7; "
-        r"use method\.backbone=resnet18, or method\.object_guidance=null$",
+        match=r"^method\.object_guidance has cells of 32 pixels and those of "
+        r"method\.backbone=small have another size; use method\.backbone=resnet18, or "
+        r"method\.object_guidance=null$",
     ):
-        mixed_by_range(heard, seen, 0.4)
-    with pytest.raises(BenchError, match=r"28 x 28 cells"):
-        mixed_calibrated(heard, seen, 0.9, 0.03)
+        object_guide(GuidanceConfig("resnet18.pth"), backbone="small")
 
 
 def test_the_guide_is_the_channel_mean_of_torchvisions_last_stage(resnet_file: Path) -> None:
@@ -166,13 +175,22 @@ def test_the_guide_is_the_channel_mean_of_torchvisions_last_stage(resnet_file: P
 
 def test_the_guide_is_frozen_whatever_it_is_part_of(resnet_file: Path) -> None:
     guide = ObjectGuide(str(resnet_file), setting="method.x", without=None)
-    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    before = {name: value.clone() for name, value in guide.net.state_dict().items()}
 
     whole = torch.nn.Sequential(guide).train()
     whole(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
 
-    assert not any(weight.requires_grad for weight in whole.parameters())
-    assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
+    assert not any(weight.requires_grad for weight in guide.net.parameters())
+    assert all(torch.equal(before[name], value) for name, value in guide.net.state_dict().items())
+    assert not any(each.training for each in guide.net.modules())
+
+
+def test_the_guide_moves_with_what_it_is_part_of(resnet_file: Path) -> None:
+    guide = ObjectGuide(str(resnet_file), setting="method.x", without=None)
+
+    torch.nn.Sequential(guide).to("meta")
+
+    assert {weight.device.type for weight in guide.net.parameters()} == {"meta"}
 
 
 def test_no_weights_ask_for_no_guidance() -> None:
@@ -204,3 +222,54 @@ def test_the_card_of_a_guided_method_says_so() -> None:
     card = guided_card(MethodCard(paper="a paper", map_range=(-1.0, 1.0)))
 
     assert card == MethodCard(paper="a paper", map_range=None, object_guidance=True)
+
+
+MIXES = {"ezvsl": (Ezvsl, 0.4), "fnac": (Fnac, 0.4), "slavc": (Slavc, 0.9)}
+
+
+@pytest.fixture
+def clip() -> Clip:
+    draws = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (2, 2, 3, 96, 96), generator=draws).to(torch.uint8)
+    waveform = torch.rand(2, 2, 16000, generator=draws) - 0.5
+    return Clip(torch.arange(2), frames, waveform, torch.tensor([1, 0]))
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_a_guided_method_mixes_its_own_map_with_what_is_seen_in_the_target_frame(
+    name: str, clip: Clip, resnet_file: Path
+) -> None:
+    kind, alpha = MIXES[name]
+    settings = {"image_size": 96, "segment_seconds": 1.0}
+    plain = kind(kind.Config(**settings), OptimConfig(), seed=3).eval()
+    path = str(resnet_file)
+    method = kind(kind.Config(**settings, object_guidance=path), OptimConfig(), seed=3).eval()
+    with torch.no_grad():
+        own, answer = plain.localize(clip), method.localize(clip)
+        seen = ObjectGuide(path, setting="x", without=None)(clip.frames[[0, 1], clip.target])
+
+    for row in range(2):
+        heard, guide = own.heatmap[row].double().numpy(), seen[row].double().numpy()
+        if name == "slavc":
+            expected = alpha * (heard + 1) / 2 + (1 - alpha) * guide / 2.5
+            found = answer.heatmap[row].numpy()
+        else:
+            expected = alpha * norm(upsampled(heard)) + (1 - alpha) * norm(upsampled(guide))
+            found = upsampled(answer.heatmap[row].double().numpy())
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+    assert torch.equal(own.confidence, answer.confidence)
+    assert (plain.card.object_guidance, method.card.object_guidance) == (False, True)
+    assert kind.card.object_guidance is False
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_weights_of_a_method_fit_with_a_guide_and_without(name: str, resnet_file: Path) -> None:
+    kind, _ = MIXES[name]
+    plain = kind(kind.Config(), OptimConfig(), seed=0)
+    method = kind(kind.Config(object_guidance=str(resnet_file)), OptimConfig(), seed=1)
+
+    method.load_state_dict(plain.state_dict())
+    plain.load_state_dict(method.state_dict())
+
+    assert method.guide is not None
+    assert len(list(method.parameters())) == len(list(plain.parameters()))
