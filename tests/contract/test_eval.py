@@ -1,6 +1,7 @@
 """`bench eval`: weights that others released, or that a run made, tested as they stand."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from benchmark.evaluate import Asked, evaluation
 from benchmark.records import read_record
 from datamodules.sample_data import write_sample
+from methods.released import RELEASES
 
 Bench = Callable[..., Any]
 QUICK = ("method.image_size=32", "method.sample_rate_hz=4000")
@@ -346,3 +348,31 @@ def test_a_front_end_runs_at_the_usual_rate_of_the_data(
     }
 
     assert rates == {"vggss": 16000, "flickr": 22050, "flickr_extended": 22050, "is3": 16000}
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "released.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_a_command_for_every_network() -> None:
+    rows = [line.split("|") for line in PAGE.splitlines() if line.startswith("| ")]
+    commands = {row[2].strip(" `"): row[3] for row in rows if "bench eval" in row[3]}
+
+    assert set(RELEASES) <= set(commands)
+    for name, command in commands.items():
+        options = {"--checkpoint", "--data", "--as", "--weights"}
+        assert set(re.findall(r"--[\w-]+", command)) <= options, name
+
+
+def test_the_page_names_the_settings_of_an_equal_run(
+    bench: Bench, tested: Callable[..., tuple[Path, str]], released_file: Callable[[str], Path],
+    root: Path,
+) -> None:  # fmt: skip
+    folder, _ = tested("lvs")
+    (line,) = re.findall(r"`bench (run --method lvs [^`]*)`", PAGE)
+    words = line.replace("FILE", str(released_file("lvs"))).split()
+
+    done = bench(*words, f"data.root={root}", f"logging.runs={folder.parent}", *QUICK,
+                 "data.batch_size=16", "--json")  # fmt: skip
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["id"] == folder.name

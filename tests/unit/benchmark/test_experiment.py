@@ -22,7 +22,7 @@ from benchmark.experiment import (
     stored_runs,
     unavailable,
 )
-from benchmark.records import Record, read_record, write_record
+from benchmark.records import Checkpoint, Record, read_record, write_record
 from benchmark.settings import PATHS, nested
 from metrics.errors import BenchError
 
@@ -346,6 +346,14 @@ def test_a_record_with_a_setting_that_is_no_more_fills_no_row() -> None:
     odd = stored(replace(record, config={**record.config, "forgotten": {"x": 1}}))
 
     assert run_of(config, [odd]) is None
+
+
+def test_weights_that_were_tested_and_not_trained_fill_no_row() -> None:
+    config = compose("lvs", "synthetic")
+    tested = Checkpoint("released", "lvs", "ab" * 32, {}, None)
+
+    assert run_of(config, [stored(recorded(config))]) is not None
+    assert run_of(config, [stored(replace(recorded(config), checkpoint=tested))]) is None
 
 
 @pytest.mark.parametrize("status", ["partial", "dry-run"])

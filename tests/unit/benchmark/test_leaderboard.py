@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.leaderboard import is_current, leaderboard, write_leaderboard
 from benchmark.records import (
+    Checkpoint,
     Difference,
     Figures,
     ProtocolFigures,
@@ -84,6 +85,19 @@ def test_a_variant_of_a_method_has_a_row_and_a_name_of_its_own(record: Record) -
 
     names = [line.split(" | ")[0] for line in lines_with(page, " | 1 | 500/500 | ")]
     assert names == ["| **hardpos**", "| **hardpos (method.positives=random)**"]
+
+
+def test_released_weights_have_a_row_and_a_name_of_their_own(record: Record) -> None:
+    released = Checkpoint("released", "hardpos", "0123456789" * 6, {}, None)
+    bare = {"splits": {"test": record.splits["test"]}, "lists": {}}
+    tested = replace(record, id="b", checkpoint=released, **bare)
+    other = replace(tested, id="c", checkpoint=replace(released, sha256="f" * 64))
+
+    page = leaderboard([record, tested, other])
+
+    assert any("| ? |" in line for line in lines_with(page, "released weights 01234567"))
+    assert any("| ? |" in line for line in lines_with(page, "released weights ffffffff"))
+    assert lines_with(page, "| **hardpos** |")
 
 
 def test_settings_that_change_no_score_make_no_variant(record: Record) -> None:

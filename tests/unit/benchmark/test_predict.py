@@ -25,7 +25,7 @@ from benchmark.predict import (
 )
 from benchmark.predictions import read_predictions
 from benchmark.records import Distribution, Record, read_record, write_record
-from datamodules.clip import Clip, Inputs, Localization
+from datamodules.clip import Clip, Inputs, Localization, Resizing
 from methods.base import Method, MethodConfig, OptimConfig
 from methods.lvs_vanilla import LvsVanilla
 from metrics.errors import BenchError
@@ -39,6 +39,7 @@ class Listener(Method):
     """Keeps the clips it is asked about; its map is that of its ``answer``."""
 
     num_segments = 1
+    resizing = Resizing()
 
     def __init__(self, **config: Any) -> None:
         super().__init__(MethodConfig(image_size=4, sample_rate_hz=RATE_HZ, **config),
@@ -48,7 +49,7 @@ class Listener(Method):
 
     @property
     def inputs(self) -> Inputs:
-        return replace(super().inputs, num_segments=self.num_segments)
+        return replace(super().inputs, num_segments=self.num_segments, resizing=self.resizing)
 
     def localize(self, clip: Clip) -> Localization:
         self.clips.append(clip)
@@ -170,6 +171,20 @@ def test_the_picture_is_squashed_and_stands_still(
     assert frames[0, 0].equal(frames[0, 2])
     assert [255, 0] == frames[0, 0, 0, 2, [0, 3]].tolist()
     assert [0, 255] == frames[0, 0, 2, 2, [0, 3]].tolist()
+
+
+def test_of_a_method_that_crops_the_middle_square_is_seen_and_drawn(
+    listener: Listener, image: Path, sound: Callable[..., Path], tmp_path: Path
+) -> None:
+    listener.resizing = Resizing(crop=True)
+
+    found = predict(listener, image, [sound(np.arange(400))])
+    draw(tmp_path / "crop.png", found, "a")
+    draw(tmp_path / "whole.png", found._replace(cropped=False), "a")
+
+    assert found.to_dict()["cropped"] is True
+    shapes = [Image.open(tmp_path / name).size for name in ("crop.png", "whole.png")]
+    assert shapes[0][0] / shapes[0][1] < shapes[1][0] / shapes[1][1]
 
 
 def test_every_sound_is_answered_alone_and_in_order(

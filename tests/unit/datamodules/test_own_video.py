@@ -1,6 +1,7 @@
 """A video of the user's own has a picture and a window of sound for each of its seconds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from datamodules import own_video
-from datamodules.clip import Inputs
+from datamodules.clip import Inputs, Resizing
 from datamodules.own_video import OwnVideo, blocks, read_own_video
 from datamodules.proposals import Extractor
 from datamodules.video_frames import upright_picture
@@ -48,6 +49,20 @@ def test_the_picture_of_a_second_is_the_one_shown_in_its_middle(
     assert video.times == [0.5, 1.5, 2.5]
     assert {each.size for each in video.pictures} == {(32, 48)}
     assert {tuple(each.frame.shape) for each in video.pictures} == {(3, 16, 16)}
+
+
+def test_of_a_method_that_crops_the_middle_square_is_seen_and_kept(
+    made_video: Made, tmp_path: Path
+) -> None:
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:, 12:36] = 255
+    path = made_video(tmp_path / "a.mp4", seconds=1, picture=picture)
+
+    (second,) = read(path, replace(INPUTS, resizing=Resizing(crop=True))).pictures
+
+    assert second.size == (32, 32)
+    assert second.small.shape == (48, 48, 3)
+    assert second.frame[:, :, 3:-3].min() > 200
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0.6, 1), (1.4, 1), (1.6, 2), (2.0, 2)])
