@@ -364,9 +364,9 @@ def load_released(
             or one of another shape; one line names the first of them.
     """
     file = read_released(Path(path).expanduser())
-    own = {name: tensor.shape for name, tensor in method.state_dict().items()}
-    if {name: tensor.shape for name, tensor in file.tensors.items()} == own:
-        method.load_state_dict(dict(file.tensors))
+    own, tensors = method.state_dict(), file.tensors
+    if all(name in tensors and tensors[name].shape == own[name].shape for name in own):
+        method.load_state_dict({name: tensors[name] for name in own})
         return file
     release = release_of(file, network)
     published = Published(release.title, release.files, names)

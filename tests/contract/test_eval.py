@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from benchmark.evaluate import Asked, evaluation
 from benchmark.records import read_record
@@ -189,6 +190,27 @@ def test_slavc_is_tested_by_its_slow_copies_or_by_what_they_follow(
 
     assert "slavc ciou@0.5" in printed
     assert np.abs(maps[0] - maps[1]).max() > 1e-4
+
+
+def test_a_guided_row_is_another_run_that_says_so(
+    bench: Bench, tested: Callable[..., tuple[Path, str]], root: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    clip_id = json.loads((root / "vggss.json").read_text())[0]["file"]
+    (image,) = (root / "frames").glob(f"{clip_id}.*")
+
+    plain, _ = tested("ezvsl", "--as", "ezvsl", *QUICK)
+    guided, _ = tested("ezvsl", "--as", "ezvsl", "--guide", tmp_path / "resnet18.pth", *QUICK)
+    shown = bench("predict", "--run", guided, "--image", image, "--out", tmp_path / "a.png",
+                  "--sound", root / "audio" / f"{clip_id}.wav")  # fmt: skip
+
+    cards = [read_record(folder / "record.json").card for folder in (plain, guided)]
+    assert [card.object_guidance for card in cards] == [False, True]
+    assert all("released checkpoint" in card.pretraining for card in cards)
+    maps = [np.load(folder / "predictions.npz")["heatmap"] for folder in (plain, guided)]
+    assert np.abs(maps[0] - maps[1]).max() > 1e-4
+    assert shown.code == 0, shown.err
 
 
 def test_a_picture_of_the_users_own_is_shown_to_released_weights(
