@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_speed(verbs)
     _add_show(verbs)
     _add_list(verbs)
+    _add_check(verbs)
     _add_doctor(verbs)
     _add_sample_data(verbs)
     _add_prepare(verbs)
@@ -888,6 +889,34 @@ def _experiments() -> list[tuple[str, str]]:
 
     found = [experiment_named(name) for name in experiment_names()]
     return [(one.name, f"{one.table} of {one.source}") for one in found]
+
+
+def _add_check(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "say whether a method keeps the contract, in seconds and without data"
+    parser = _verb(verbs, "check", _check, summary, takes_settings=True)
+    parser.add_argument("--method", required=True, metavar="M", help="see bench list methods")
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from benchmark.check import finding_lines, subject_of, verdict
+
+    _quiet_lightning()
+    logging.getLogger().setLevel(logging.WARNING)  # its runs are nobody's
+    found = []
+    for finding in verdict(subject_of(options.method, options.overrides)):
+        found.append(finding)
+        if not options.json:
+            print("\n".join(finding_lines(finding)), flush=True)
+    broken = [each for each in found if each.fault is not None and not each.advice]
+    if options.json:
+        checks = [{**each._asdict(), "kept": each.fault is None} for each in found]
+        print(json.dumps({"method": options.method, "kept": not broken, "checks": checks}))
+    elif broken:
+        print(f"{options.method} breaks {len(broken)} of {len(found)} rules.")
+    else:
+        print(f"{options.method} keeps the contract.")
+    return CHECK_SAYS_NO if broken else DONE
 
 
 def _add_doctor(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from benchmark.check import UntrainedStages
 from benchmark.config import RunConfig, compose
 from benchmark.registry import DATA_REGISTRY, DISTRIBUTION, METHOD_REGISTRY
 from datamodules.base import ClipData
 from methods.base import Method
-from methods.global_norm import wait_for_all
 
 OnProcesses = Callable[..., list[Any]]
 Case = tuple[str, Sequence[str]]
@@ -102,35 +102,6 @@ class Steps(pl.Callback):
         self.losses.append(outputs["loss"])
 
 
-class NothingTrained:
-    """Stages that keep the first weights of what they should train, in a folder of all ranks."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def fit(
-        self, name: str, method: Method, settings: Mapping[str, object] | None = None
-    ) -> Method:
-        return method
-
-    def cached(
-        self,
-        name: str,
-        key: Mapping[str, object],
-        build: Callable[[Path], None],
-        *,
-        is_whole: Callable[[Path], bool] = Path.is_dir,
-    ) -> Path:
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        build(folder)
-        wait_for_all()
-        return folder
-
-    def note(self, name: str, value: float) -> None:
-        pass
-
-
 def composed(name: str, settings: Sequence[str]) -> RunConfig:
     """The small settings, with streams that are trained where a stage would give some."""
     has_streams = "pretrained" in {item.name for item in fields(METHODS[name].Config)}
@@ -145,7 +116,7 @@ def trained(case: Case, folder: Path, devices: int, *, exact: bool) -> dict[str,
     data = DATA_REGISTRY.load("synthetic", DATA_CLASS)(config.data, method.inputs, seed=1)
     data.setup("fit")
     method.check(data)
-    method.prepare(NothingTrained(folder / str(devices)), data)
+    method.prepare(UntrainedStages(folder / str(devices)), data)
     data.draw = method.draw
     kept = folder / "weights" if exact and case[0] in RESTARTED else None
     steps = Steps(kept, writes=devices == 1)

@@ -1,11 +1,12 @@
 """Every method takes a training step and answers on the miniature of every data set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmark.check import UntrainedStages
 from benchmark.config import RunConfig, compose
 from benchmark.registry import DATA_REGISTRY, DISTRIBUTION, METHOD_REGISTRY
 from datamodules.base import ClipData
@@ -47,33 +48,6 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-class Untrained:
-    """Stages that train nothing and keep nothing: what follows them still runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def fit(
-        self, name: str, method: Method, settings: Mapping[str, object] | None = None
-    ) -> Method:
-        return method
-
-    def cached(
-        self,
-        name: str,
-        key: Mapping[str, object],
-        build: Callable[[Path], None],
-        *,
-        is_whole: Callable[[Path], bool] = Path.is_dir,
-    ) -> Path:
-        build(self.folder)
-        assert is_whole(self.folder)
-        return self.folder
-
-    def note(self, name: str, value: float) -> None:
-        pass
-
-
 def built(config: RunConfig) -> tuple[Method, ClipData]:
     method = METHODS[config.method_name](config.method, config.optim, seed=0)
     data_class = DATA_REGISTRY.load(config.data_name, DATA_CLASS)
@@ -90,7 +64,7 @@ def test_a_step_and_the_answers_are_finite(
 ) -> None:
     settings = (*SMALL, *small_data(data_name))
     method, data = built(compose(method_name, data_name, preset="small", overrides=settings))
-    method.prepare(Untrained(tmp_path), data)
+    method.prepare(UntrainedStages(tmp_path), data)
     data.draw = method.draw
     before = torch.cat([weights.detach().flatten() for weights in method.parameters()])
 
