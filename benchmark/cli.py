@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_speed(verbs)
     _add_show(verbs)
     _add_list(verbs)
+    _add_new(verbs)
     _add_check(verbs)
     _add_doctor(verbs)
     _add_sample_data(verbs)
@@ -889,6 +891,26 @@ def _experiments() -> list[tuple[str, str]]:
 
     found = [experiment_named(name) for name in experiment_names()]
     return [(one.name, f"{one.table} of {one.source}") for one in found]
+
+
+def _add_new(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "write a starting file: a method in a package of its own, which runs as it stands"
+    parser = _verb(verbs, "new", _new, summary)
+    parser.add_argument("kind", choices=("method",))
+    parser.add_argument("name", metavar="NAME", help="of the method, such as my_method")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make; ./NAME")
+
+
+def _new(options: argparse.Namespace) -> int:
+    from benchmark.starting import write_method
+
+    folder = options.out or Path(options.name)
+    for path in write_method(options.name, folder):
+        print(path)
+    print(f"Install it:  uv pip install -e {shlex.quote(str(folder))}")
+    print(f"Check it:    bench check --method {options.name}")
+    print(f"Run it:      bench run --method {options.name} --data synthetic")
+    return DONE
 
 
 def _add_check(verbs: "Verbs[argparse.ArgumentParser]") -> None:
