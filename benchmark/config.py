@@ -68,6 +68,9 @@ class LoggingConfig:
 
     runs: str = "runs"  # folder of the run folders
     wandb: bool = False  # offline without WANDB_API_KEY; the record never depends on it
+    tensorboard: bool = False  # event files in the run folder
+    validation: bool = False  # val_loss after every epoch, of data.val_fraction
+    panel: int = 0  # clips whose maps are drawn after every epoch
 
 
 @dataclass(frozen=True)

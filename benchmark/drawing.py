@@ -1,7 +1,7 @@
 """Pictures of a run: what it was shown, what it answered, and what that was worth."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +49,8 @@ SECOND_SIDE = 176  # longer side of the picture of a second
 SECONDS_LINE = 1440  # pixels that a line of seconds may take
 SECOND_TIME = 22  # above each picture of a second
 SECOND_NOTES = 48  # below it
+
+EPOCH_PANEL = 96  # pixels per side of the map of one epoch
 
 SMALLEST_TEXT = 0.4  # of OpenCV's font, 9 pixels high
 PIXELS_PER_TEXT = 640  # of the shorter side of a film, for each unit of that font
@@ -253,6 +255,39 @@ def seconds_sheet(
             for number, (words, colour) in enumerate(_judged(answer))
         ]
     write_atomically(path, _png(_written(canvas, texts)))
+
+
+def epochs_picture(frames: Sequence[Image], maps: Mapping[str, NDArray[np.float32]]) -> Image:
+    """A row for each clip: its frame, then its map after one epoch beside that after another.
+
+    Args:
+        frames: ``(H, W, 3)`` uint8 RGB of N clips.
+        maps: ``(N, h, w)`` by the words that stand above them.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    shown = [_resized(frame, EPOCH_PANEL, EPOCH_PANEL) for frame in frames]
+    columns = {"frame": shown} | {
+        words: [_heat_over(*pair) for pair in zip(shown, of_epoch, strict=True)]
+        for words, of_epoch in maps.items()
+    }
+    step, top = EPOCH_PANEL + GAP, CAPTION // 2
+    size = (top + len(frames) * step - GAP + MARGIN, 2 * MARGIN + len(columns) * step - GAP, 3)
+    canvas = np.full(size, 255, dtype=np.uint8)
+    texts = []
+    for column, (words, pictures) in enumerate(columns.items()):
+        left = MARGIN + column * step
+        texts.append(_Text(left, top - 6, words, 13, PALE_INK))
+        for row, picture in enumerate(pictures):
+            upper = top + row * step
+            canvas[upper : upper + EPOCH_PANEL, left : left + EPOCH_PANEL] = picture
+    return _written(canvas, texts)
+
+
+def write_picture(path: Path, picture: Image) -> None:
+    """Writes a PNG, atomically; equal pictures give equal bytes."""
+    write_atomically(path, _png(picture))
 
 
 def film_frame(frame: Image, answer: AnswerPicture, heat: Image | None) -> Image:

@@ -234,10 +234,12 @@ def _check_batches(config: RunConfig, data: ClipData) -> None:
             f"there are {batches}; lower it, or data.batch_size={config.data.batch_size}"
         )
     held_out = len(data.report.splits.get("val", ()))
-    if config.trainer.select == "val_loss" and held_out < config.data.batch_size:
+    selects = config.trainer.select == "val_loss"
+    asked = "trainer.select=val_loss" if selects else "logging.validation=true"
+    if (selects or config.logging.validation) and held_out < config.data.batch_size:
         raise BenchError(
-            f"trainer.select=val_loss needs at least one batch of {config.data.batch_size} "
-            f"validation clips and there are {held_out}; set data.val_fraction, such as 0.02"
+            f"{asked} needs at least one batch of {config.data.batch_size} validation clips and "
+            f"there are {held_out}; set data.val_fraction, such as 0.02"
         )
 
 

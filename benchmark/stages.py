@@ -7,7 +7,6 @@ not finished holds the checkpoint of the last whole epoch and is resumed from it
 
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -23,7 +22,6 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from benchmark.checkpoints import (
     BEST,
@@ -36,9 +34,10 @@ from benchmark.checkpoints import (
 )
 from benchmark.compiling import compiled
 from benchmark.config import RunConfig
+from benchmark.logs import Panel, Rates, close, loggers_of
 from benchmark.ranks import from_first, is_first_rank, launcher
 from benchmark.records import drop_unfinished, write_json
-from benchmark.settings import NOT_IN_HASH, PATHS, TRUTH_ONLY, content_hash
+from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash
 from datamodules.base import ClipData
 from methods.base import Method
 from methods.global_norm import wait_for_all, world_size
@@ -215,10 +214,7 @@ class StageRunner:
                 ckpt_path=resumed or None,
                 weights_only=True,
             )
-        if self.config.logging.wandb:
-            import wandb  # slow to import, and only asked for here
-
-            wandb.finish()  # the next stage is a run of its own
+        close(self.config)
         if selects:
             state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
             method.load_state_dict(state["state_dict"])
@@ -230,7 +226,11 @@ class StageRunner:
         last = EpochCheckpoint(
             folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
         )
-        callbacks: list[Callback] = [last, MadeBy(identity), EpochLines(title), StopsAtOnce()]
+        callbacks: list[Callback] = [
+            last, MadeBy(identity), Rates(), EpochLines(title), StopsAtOnce()
+        ]  # fmt: skip
+        if shown := self.config.logging.panel:
+            callbacks.append(Panel(self.data, folder, shown))
         if selects:
             callbacks.append(
                 EpochCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)
@@ -240,8 +240,8 @@ class StageRunner:
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
             plugins=[WholeCheckpoints()],
-            logger=self._loggers(folder),
-            limit_val_batches=1.0 if selects else 0,
+            logger=loggers_of(self.config, folder),
+            limit_val_batches=1.0 if selects or self.config.logging.validation else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=10,
             accumulate_grad_batches=settings.accumulate,
@@ -284,16 +284,6 @@ class StageRunner:
                 "the trainer.* settings cannot be had on this machine: "
                 f"{' '.join(str(error).split())}"
             ) from error
-
-    def _loggers(self, folder: Path) -> list[Logger]:
-        loggers: list[Logger] = [CSVLogger(folder, name="logs")]
-        if self.config.logging.wandb:
-            offline = "WANDB_API_KEY" not in os.environ
-            settings = {key: value for key, value in self.config.values.items()
-                        if not PATHS.fullmatch(key)}  # fmt: skip
-            loggers.append(WandbLogger(project="avloc-bench", save_dir=folder, offline=offline,
-                                       config=settings))  # fmt: skip
-        return loggers
 
 
 def lists_of(data: ClipData) -> dict[str, str]:

@@ -340,6 +340,9 @@ def test_an_unknown_key_in_a_file_is_reported_with_the_file(tmp_path: Path) -> N
         "data.feature_cache_gb=1",
         "logging.runs=elsewhere",
         "logging.wandb=true",
+        "logging.tensorboard=true",
+        "logging.validation=true",
+        "logging.panel=4",
     ],
 )
 def test_devices_workers_logging_and_places_do_not_change_what_a_run_is(override: str) -> None:
@@ -357,7 +360,8 @@ def test_every_other_setting_changes_what_a_run_is() -> None:
     ignored = {
         "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy",
         "data.num_workers", "data.root", "data.feature_cache", "data.feature_cache_gb",
-        "logging.runs", "logging.wandb",
+        "logging.runs", "logging.wandb", "logging.tensorboard", "logging.validation",
+        "logging.panel",
     }  # fmt: skip
     config = composed()
 
