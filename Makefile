@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := $(UV) run --quiet
 
-.PHONY: demo test lint setup
+.PHONY: demo test lint docs setup
 
 setup: .venv/.ready
 
@@ -27,3 +27,6 @@ lint: setup
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+docs: setup
+	$(RUN) sphinx-build -q -W --keep-going docs build/docs
