@@ -26,7 +26,8 @@ TRAINED = [name for name, method in METHODS.items()
 DATASETS = [
     name for name, entry in DATA_REGISTRY.names().items() if entry.distribution == DISTRIBUTION
 ]
-SMALL = ("method.image_size=32", "data.batch_size=4", "data.num_workers=0")
+SMALL = ("method.image_size=32", "data.batch_size=4", "data.num_workers=0",
+         "data.proposals=grid")  # fmt: skip  # Selective Search takes minutes on whole frames
 TINY_SYNTHETIC = ("data.train_clips=24", "data.val_clips=4", "data.test_clips=6")
 
 Settings = Callable[[str], tuple[str, ...]]
