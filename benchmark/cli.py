@@ -462,8 +462,10 @@ def _prepared_launch(options: argparse.Namespace, cells: "list[Cell]", out: Path
 def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     summary = "print a paper's table: published, ours, difference, and its claims answered"
     parser = _verb(verbs, "table", _table, summary)
-    parser.add_argument("name", metavar="NAME", help="see bench list experiments; or field, all "
-                        "methods and released networks side by side")  # fmt: skip
+    parser.add_argument("name", nargs="?", metavar="NAME", help="see bench list experiments; or "
+                        "field, all methods and released networks side by side")  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="what the papers claim, and whether our "
+                        "runs agree")  # fmt: skip
     parser.add_argument("--data", metavar="D", help="with field: this data set alone")
     parser.add_argument("--on", choices=("synthetic",), help="our rows on other data")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
@@ -475,10 +477,14 @@ def _add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _table(options: argparse.Namespace) -> int:
+    if options.all != (options.name is None):
+        raise BenchError("give the NAME of one table (bench list experiments), or --all, not both")
     if options.name == "field":
         return _field(options)
     if options.data is not None:
         raise BenchError("--data chooses from bench table field; a paper's table has its own data")
+    if options.all:
+        return _claims(options)
     from benchmark.experiment import experiment_named
     from benchmark.paper_table import paper_table, table_json, table_markdown, table_view
 
@@ -495,6 +501,21 @@ def _table(options: argparse.Namespace) -> int:
         print(table_markdown(table), end="")
     else:
         _print(table_view(table))
+    return DONE
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from benchmark.claims import claimed_tables, claims_json, claims_markdown, claims_view
+
+    if options.plot is not None:
+        raise BenchError("bench table --all has no figure; leave --plot out")
+    tables = claimed_tables(options.results, options.runs, on=options.on)
+    if options.json:
+        print(json.dumps(claims_json(tables), sort_keys=True))
+    elif options.markdown:
+        print(claims_markdown(tables), end="")
+    else:
+        _print(claims_view(tables))
     return DONE
 
 

@@ -100,6 +100,10 @@ class RunConfig:
         """The values as a nested dict."""
         return nested(self.values)
 
+    def with_seed(self, seed: int) -> "RunConfig":
+        """The same with another seed, of which no other value depends."""
+        return replace(self, seed=seed, values={**self.values, "seed": seed})
+
     def with_settings(self, settings: Mapping[str, object]) -> "RunConfig":
         """The same with other values of settings but ``method.*``, for a stage."""
         groups: dict[str, Any] = {

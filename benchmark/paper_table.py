@@ -129,7 +129,13 @@ def paper_table(
         BenchError: a record or its scores are not valid, or ``on`` is another data set.
     """
     require_known_data(on)
-    stored = stored_runs(results, runs)
+    return filled_table(experiment, stored_runs(results, runs), results, on=on)
+
+
+def filled_table(
+    experiment: Experiment, stored: Sequence[StoredRun], results: Path, *, on: str | None = None
+) -> PaperTable:
+    """:func:`paper_table` out of runs that were read already; ``results`` names their scores."""
     settings = _of_all_rows(experiment, on)
     rows = {
         row.id: _filled(experiment, row, stored, on, _label(row, on, settings))
@@ -167,9 +173,9 @@ def _filled(
     reason = unavailable(row, on)
     if reason is not None:
         return FilledRow(row, label, unavailable=reason)
+    config = row_config(experiment, row, row.seeds[0], on=on)  # composing takes most of the time
     found = [
-        run_of(row_config(experiment, row, seed, on=on), stored, free=experiment.weights)
-        for seed in row.seeds
+        run_of(config.with_seed(seed), stored, free=experiment.weights) for seed in row.seeds
     ]
     runs = tuple(run for run in found if run is not None)
     ours = means(runs, experiment.protocol, experiment.metrics)
@@ -314,7 +320,7 @@ def table_json(table: PaperTable) -> dict[str, object]:
         "settings": list(table.settings),
         "rows": [_row_json(row) for row in table.rows],
         "bounds": {name: table.bounds(name) for name in (experiment.protocol, OWN_PROTOCOL)},
-        "claims": [_claim_json(answer) for answer in table.claims],
+        "claims": [claim_json(answer) for answer in table.claims],
     }
 
 
@@ -336,12 +342,13 @@ def _row_json(filled: FilledRow) -> dict[str, object]:
     }
 
 
-def _claim_json(answer: AnsweredClaim) -> dict[str, object]:
+def claim_json(answer: AnsweredClaim) -> dict[str, object]:
+    """An answered claim as plain JSON values."""
     values = asdict(answer)
     return {**values.pop("claim"), "protocol": OWN_PROTOCOL, **values}
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """One part of the page."""
 
     title: str
@@ -352,16 +359,20 @@ class _Block(NamedTuple):
 def table_view(table: PaperTable) -> RenderableType:
     """The table for people at a terminal."""
     parts: list[RenderableType] = [escape(table.experiment.source), ""]
-    for block in _blocks(table):
-        view = Table(title=escape(block.title), title_justify="left", title_style="bold",
-                     box=box.SIMPLE_HEAD)  # fmt: skip
-        for place, name in enumerate(block.header):
-            figures = all(FIGURE.fullmatch(line[place]) for line in block.lines)
-            view.add_column(escape(name), justify="right" if figures else "left")
-        for line in block.lines:
-            view.add_row(*map(escape, line))
-        parts.append(view)
+    parts += [block_view(block) for block in _blocks(table)]
     return Group(*parts, *(escape(line) for line in _notes(table)))
+
+
+def block_view(block: Block) -> RenderableType:
+    """One part of a page for people at a terminal."""
+    view = Table(title=escape(block.title), title_justify="left", title_style="bold",
+                 box=box.SIMPLE_HEAD)  # fmt: skip
+    for place, name in enumerate(block.header):
+        figures = all(FIGURE.fullmatch(line[place]) for line in block.lines)
+        view.add_column(escape(name), justify="right" if figures else "left")
+    for line in block.lines:
+        view.add_row(*map(escape, line))
+    return view
 
 
 def table_markdown(table: PaperTable) -> str:
@@ -372,16 +383,16 @@ def table_markdown(table: PaperTable) -> str:
     return "\n".join([*parts, "\n".join(f"- {line}" for line in _notes(table)) + "\n"])
 
 
-def _blocks(table: PaperTable) -> list[_Block]:
+def _blocks(table: PaperTable) -> list[Block]:
     is_own = table.experiment.protocol == OWN_PROTOCOL  # then the other block says the same
     blocks = [_paper_block(table), *([] if is_own else [_own_block(table)])]
     if table.claims:
-        blocks.append(_claims_block(table))
+        blocks.append(claims_block(table))
     blocks.append(_records_block(table))
     return [block for block in blocks if block.lines]
 
 
-def _paper_block(table: PaperTable) -> _Block:
+def _paper_block(table: PaperTable) -> Block:
     """Published beside ours, under the paper's protocol; ours alone where nothing is printed."""
     keys = table.experiment.metrics
     printed = {key for filled in table.rows for key in filled.row.published}
@@ -403,7 +414,7 @@ def _paper_block(table: PaperTable) -> _Block:
             cells += [*beside, _figure_cell(figures.get(key)), *beside]
         lines.append([*cells, NONE])
     where = "" if table.on is None else f", ours on {table.on}"
-    return _Block(
+    return Block(
         f"{table.experiment.table}, protocol {table.experiment.protocol}, in %{where}",
         (*header, "n"),
         lines,
@@ -427,7 +438,7 @@ def _named_bounds(table: PaperTable, protocol: str) -> Iterable[tuple[str, dict[
             yield (name if len(bounds) == 1 else f"{name}, {data}"), figures
 
 
-def _own_block(table: PaperTable) -> _Block:
+def _own_block(table: PaperTable) -> Block:
     keys = table.experiment.metrics
     rows = [
         [
@@ -443,11 +454,12 @@ def _own_block(table: PaperTable) -> _Block:
         for name, figures in _named_bounds(table, OWN_PROTOCOL)
     ]
     title = f"The same runs, protocol {OWN_PROTOCOL}, in %"
-    return _Block(title, ("", *keys, "seeds"), [*rows, *bounds])
+    return Block(title, ("", *keys, "seeds"), [*rows, *bounds])
 
 
-def _claims_block(table: PaperTable) -> _Block:
-    return _Block(
+def claims_block(table: PaperTable) -> Block:
+    """The orderings that a paper claims, and what our runs say to each."""
+    return Block(
         f"Orderings that are claimed, answered under {OWN_PROTOCOL} by paired differences in "
         "points",
         ("claim", "better than", "metric", "difference", "n", "answer", "because"),
@@ -467,8 +479,8 @@ def _claims_block(table: PaperTable) -> _Block:
     )
 
 
-def _records_block(table: PaperTable) -> _Block:
-    return _Block(
+def _records_block(table: PaperTable) -> Block:
+    return Block(
         "Records",
         ("row", "seed", "record"),
         [

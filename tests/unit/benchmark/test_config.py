@@ -1,5 +1,5 @@
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
@@ -366,6 +366,12 @@ def test_every_other_setting_changes_what_a_run_is() -> None:
     config = composed()
 
     assert set(config.values) - ignored == set(config.identity()["values"])
+
+
+def test_another_seed_is_what_would_have_been_composed_with_it() -> None:
+    first, second = (compose("lvs", "synthetic", seed=seed) for seed in (0, 3))
+
+    assert second == replace(first.with_seed(3), layers=second.layers)
 
 
 def test_a_default_that_is_written_out_is_the_same_run() -> None:
