@@ -17,7 +17,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.experiment import StoredRun, read_typed, stored_runs
-from benchmark.leaderboard import variant_key
 from benchmark.markdown import markdown_table
 from benchmark.paper_table import (
     NONE,
@@ -27,6 +26,7 @@ from benchmark.paper_table import (
     mean_cell,
     means,
 )
+from benchmark.ranking import variant_key
 from benchmark.records import is_ranked
 from benchmark.registry import DATA_REGISTRY
 from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, flat

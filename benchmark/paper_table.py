@@ -174,9 +174,7 @@ def _filled(
     if reason is not None:
         return FilledRow(row, label, unavailable=reason)
     config = row_config(experiment, row, row.seeds[0], on=on)  # composing takes most of the time
-    found = [
-        run_of(config.with_seed(seed), stored, free=experiment.weights) for seed in row.seeds
-    ]
+    found = [run_of(config.with_seed(seed), stored, free=experiment.weights) for seed in row.seeds]
     runs = tuple(run for run in found if run is not None)
     ours = means(runs, experiment.protocol, experiment.metrics)
     own = means(runs, OWN_PROTOCOL, experiment.metrics)
