@@ -201,6 +201,30 @@ def generate_clip(
     )
 
 
+class Places(NamedTuple):
+    """Where the O objects of the middle segment are, and what people would mark there."""
+
+    scene: Scene
+    boxes: Floats  # (O, 4) xyxy in [0, 1], tight around each object's pixels; absent is NaN
+    sounding: NDArray[np.bool_]  # (O,)
+    annotators: Floats  # (3, N, 4) of the N sources; NaN where the source is off the screen
+
+
+def generate_places(
+    seed: int, index: int, image_size: int, knobs: SyntheticKnobs = OFF, *, split: str = "train"
+) -> Places:
+    """What ``generate_clip`` has of the middle segment, without background and sound.
+
+    There all objects are shown at their full size, whatever they do in other segments.
+    """
+    scene = generate_scene(seed, index, knobs, split=split)
+    _, seen = painted_frame(np.zeros((image_size, image_size, 3)), _painted(scene), scene.strip)
+    boxes = _boxes(seen[None])  # (1, O, 4)
+    sounding = np.zeros((1, MAX_OBJECTS), dtype=np.bool_)
+    sounding[:, list(scene.sources)] = True
+    return Places(scene, boxes[0], sounding[0], _annotated(boxes, sounding, scene)[0])
+
+
 def strip_tells(
     seed: int, index: int, label: int, knobs: SyntheticKnobs, *, split: str = "train"
 ) -> bool:
