@@ -1,6 +1,6 @@
 """Scores of parts of a test list: by class, and by the size of what is marked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,20 +49,47 @@ def breakdown(
     Raises:
         BenchError: there is no such kind of part.
     """
+    part_of = parts_of(truth, protocol, by)
+    parts = [part_of.get(sample_id) for sample_id in scores.ids]
+    columns = {key: scores.column(key) for key in scores.metrics if key not in SET_STATISTICS}
+    groups = []
+    for name in part_names(part for part in parts if part is not None):
+        members = np.array([part == name for part in parts])
+        ids = np.array(scores.ids)[members].tolist()
+        groups.append(
+            group_of(name, ids, {key: column[members] for key, column in columns.items()}, seed)
+        )
+    return groups
+
+
+def parts_of(truth: Sequence[Truth], protocol: Protocol, by: str) -> dict[str, str | None]:
+    """The part that each sample belongs to, by its id; see :func:`breakdown` for those in none.
+
+    Args:
+        truth: the whole list.
+        protocol: whose marked pixels are counted.
+        by: ``category`` or ``size``.
+
+    Raises:
+        BenchError: there is no such kind of part.
+    """
     if by not in KINDS:
         raise BenchError(f"--by must be one of {', '.join(KINDS)}, got {by!r}")
-    part_of = {
+    return {
         sample.id: sample.category if by == "category" else size_bucket(sample, protocol)
         for sample in truth
         if (sample.on_screen if by == "category" else sample.has_place)
     }
-    parts = [part_of.get(sample_id) for sample_id in scores.ids]
-    names = sorted({part for part in parts if part is not None})
-    if by == "size":
-        names = [name for name in SIZES if name in names]
-    return [
-        _group(scores, name, np.array([part == name for part in parts]), seed) for name in names
-    ]
+
+
+def part_names(names: Iterable[str]) -> list[str]:
+    """Each name once: sizes from small to huge, classes sorted.
+
+    >>> part_names(["large", "small", "large"]), part_names(["violin", "dog"])
+    (['small', 'large'], ['dog', 'violin'])
+    """
+    found = set(names)
+    return [name for name in SIZES if name in found] if found <= SIZES.keys() else sorted(found)
 
 
 def size_bucket(truth: Truth, protocol: Protocol) -> str:
@@ -78,18 +105,28 @@ def size_bucket(truth: Truth, protocol: Protocol) -> str:
     return next(name for name, bound in SIZES.items() if area < bound)
 
 
-def _group(scores: Scores, name: str, members: NDArray[np.bool_], seed: int) -> Group:
-    by_id = np.argsort(np.array(scores.ids)[members])
-    columns = {
-        key: scores.column(key)[members][by_id]
-        for key in scores.metrics
-        if key not in SET_STATISTICS
-    }
-    columns = {key: column for key, column in columns.items() if not np.isnan(column).all()}
-    bounds = bootstrap_ci(np.stack(list(columns.values()), axis=1), seed).tolist()
+def group_of(
+    name: str, ids: Sequence[str], columns: Mapping[str, NDArray[np.float64]], seed: int
+) -> Group:
+    """Means and intervals of one part, the same for any order of its samples.
+
+    Args:
+        name: of the part.
+        ids: its N scored samples.
+        columns: ``(N,)`` float64 per metric; NaN where one leaves a sample out.
+        seed: of the bootstrap.
+
+    Returns:
+        The metrics that at least one of the samples has.
+    """
+    by_id = np.argsort(np.array(ids))
+    known = {key: column[by_id] for key, column in columns.items() if not np.isnan(column).all()}
+    if not known:
+        return Group(name, len(ids), {}, {})
+    bounds = bootstrap_ci(np.stack(list(known.values()), axis=1), seed).tolist()
     return Group(
         name=name,
-        n=int(members.sum()),
-        metrics={key: float(np.nanmean(column)) for key, column in columns.items()},
-        ci95={key: (low, high) for key, (low, high) in zip(columns, bounds, strict=True)},
+        n=len(ids),
+        metrics={key: float(np.nanmean(column)) for key, column in known.items()},
+        ci95={key: (low, high) for key, (low, high) in zip(known, bounds, strict=True)},
     )

@@ -5,6 +5,7 @@ They are functions of (ids, truth, protocol) alone, so they never need a model o
 
 import hashlib
 import os
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -129,7 +130,15 @@ def _segment_scores(name: str, truth: Sequence[Truth], protocol: Protocol, seed:
     return summarise(range(len(truth)), table, known, protocol, seed=seed)
 
 
-def best_floor(floors: Mapping[str, Scores], key: str) -> str | None:
+class HasMetrics(typing.Protocol):
+    """Anything with metrics by their keys, such as scores or what a record holds of them."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Fractions by key."""
+
+
+def best_floor(floors: Mapping[str, HasMetrics], key: str) -> str | None:
     """Name of the floor with the best value of a metric; the first of equal ones."""
     have = [name for name in floors if key in floors[name].metrics]
     best = min if key in LOWER_IS_BETTER else max
