@@ -150,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_shards(verbs)
     _add_add(verbs)
     _add_leaderboard(verbs)
+    _add_report(verbs)
     return parser
 
 
@@ -1231,6 +1232,34 @@ def _leaderboard(options: argparse.Namespace) -> int:
     return _write_or_check(
         options, partial(write_leaderboard, options.results), partial(is_current, options.results)
     )
+
+
+def _add_report(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    summary = "write static pages of all records, and a gallery of the runs at hand"
+    parser = _verb(verbs, "report", _report, summary)
+    parser.epilog = """The folder is replaced as a whole, and only if it is new, empty or a report.
+    A gallery holds frames and sounds of the data set: for yourself, unless its licence allows
+    more."""
+    add = parser.add_argument
+    add("--out", required=True, type=Path, metavar="DIR", help="folder of the pages")
+    add("--runs", nargs="+", type=Path, metavar="DIR", help="folders of runs, or run folders; runs "
+        "if not given")  # fmt: skip
+    add("--data", metavar="A,B", help="only these data sets")
+    add("--no-media", action="store_true", help="leave frames and sounds out of galleries")
+    add("--samples", type=int, default=8, metavar="N", help="of each group of a gallery; 8")
+    add("--results", type=Path, default=RESULTS, metavar="DIR")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from benchmark.report.site import Options, write_report
+
+    _quiet_lightning()
+    asked = Options(options.out, options.results, options.runs, options.data,
+                    media=not options.no_media, samples=options.samples)  # fmt: skip
+    written = write_report(asked)
+    print(f"{written.page}: {written.num_boards} boards, {written.num_runs} runs, "
+          f"{written.num_galleries} galleries")  # fmt: skip
+    return DONE
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ PICTURES = 3
 DPI = 128  # a power of two: pixels / DPI * DPI is exact
 POINTS_PER_INCH = 72
 
+JPEG_QUALITY = 92
 LONG_SIDE = 320  # of a picture on a sheet of answers
 NARROWEST = 200  # room for a caption, however narrow the picture
 ANSWERS_ACROSS = 4  # pictures in a row of it, the frame itself among them
@@ -363,6 +364,22 @@ def truth_picture(sample: SheetSample) -> Image:
 def heatmap_picture(sample: SheetSample) -> Image:
     """Map from its lowest value (dark) to its highest (bright) over the grey frame."""
     return _heat_over(_panel(sample.frame), sample.heatmap)
+
+
+def map_picture(sample: SheetSample, *, over_frame: bool = True) -> Image:
+    """Map with outlines of prediction and truth, over the grey frame or alone."""
+    shown = heatmap_picture(sample) if over_frame else heat_picture(sample.heatmap, PANEL, PANEL)
+    mask = nearest(sample.prediction, PANEL)
+    shown = _outlined(shown, _contours(mask), PREDICTION_COLOUR)
+    return _outlined(shown, _truth_outlines(sample.truth, PANEL), TRUTH_COLOUR)
+
+
+def jpeg(picture: Image) -> bytes:
+    """The picture as JPEG, equal bytes for equal pixels."""
+    content = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded, found = cv2.imencode(".jpg", content, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert encoded
+    return bytes(found.tobytes())
 
 
 def prediction_picture(sample: SheetSample) -> Image:

@@ -9,12 +9,13 @@ from benchmark.markdown import markdown_table
 from benchmark.ranking import (
     FIELD_KEYS,
     KEYS,
+    NONE,
     Measured,
     Row,
     Section,
-    fullest,
     of_floor,
     over_seeds,
+    percent,
     ranking,
 )
 from benchmark.records import (
@@ -26,8 +27,6 @@ from benchmark.records import (
     read_results,
     write_atomically,
 )
-
-NONE = "-"
 
 INTRODUCTION = """\
 <!-- Written by `bench leaderboard` from benchmark/results; edit nothing here. -->
@@ -126,7 +125,7 @@ def _section(section: Section) -> str:
             markdown_table(_claim_header(claimed), (_claims(row, claimed) for row in rows)),
         ]
     if section.boxed:
-        blocks += [OF_BOXES, markdown_table(BOX_HEADER, _box_lines(rows, section.boxed))]
+        blocks += [OF_BOXES, markdown_table(BOX_HEADER, _box_lines(section))]
     names = section.field_protocols
     if names and section.has_places:
         header = ("", *(f"{name} {key}" for name in names for key in FIELD_KEYS))
@@ -144,7 +143,7 @@ def _score_lines(section: Section) -> Iterable[Sequence[str]]:
     for name, figures in section.floors.items():
         yield f"*floor* {name}", NONE, NONE, *(_cell(of_floor(figures, key)) for key in keys)
     ceiling = section.ceiling
-    yield "*ceiling*", NONE, NONE, *(_percent(ceiling.get(key)) for key in keys)
+    yield "*ceiling*", NONE, NONE, *(percent(ceiling.get(key)) for key in keys)
 
 
 def _marked(row: Row) -> str:
@@ -155,8 +154,8 @@ def _cell(measured: Measured | None) -> str:
     """Number, spread and interval."""
     if measured is None:
         return NONE
-    spread = "" if measured.spread is None else f" ± {_percent(measured.spread)}"
-    return f"{_percent(measured.value)}{spread}{_brackets(measured.interval)}"
+    spread = "" if measured.spread is None else f" ± {percent(measured.spread)}"
+    return f"{percent(measured.value)}{spread}{_brackets(measured.interval)}"
 
 
 def _claim_header(claimed: Sequence[str]) -> Sequence[str]:
@@ -175,7 +174,7 @@ def _claim_header(claimed: Sequence[str]) -> Sequence[str]:
 def _claims(row: Row, claimed: Sequence[str]) -> Sequence[str]:
     return (
         _marked(row),
-        *(_percent(row.skill(key)) for key in claimed),
+        *(percent(row.skill(key)) for key in claimed),
         *(_difference_cell(row, "best_floor", key) for key in claimed),
         *(_difference_cell(row, "swap", key) for key in claimed),
         _difference_cell(row, "all_objects", KEYS[0]),
@@ -220,12 +219,12 @@ def _field_lines(section: Section, names: Sequence[str]) -> Iterable[Sequence[st
     for floor in sorted(of_places):
         figures = {name: floors[name].get(floor, none) for name in names}
         yield f"*floor* {floor}", *(_cell(of_floor(figures[name], key)) for name, key in places)
-    yield "*ceiling*", *(_percent(known[name].ceiling.get(key)) for name, key in places)
+    yield "*ceiling*", *(percent(known[name].ceiling.get(key)) for name, key in places)
 
 
-def _box_lines(rows: Sequence[Row], boxed: Sequence[Record]) -> Iterable[Sequence[str]]:
+def _box_lines(section: Section) -> Iterable[Sequence[str]]:
     """Answers of boxes, the best first, then what chooses without the sound or by the truth."""
-    found = [(row, boards) for row in rows if (boards := row.boards(BOXES))]
+    found = [(row, boards) for row in section.rows if (boards := row.boards(BOXES))]
     for row, boards in sorted(found, key=lambda pair: _mean_ciou(pair[1]), reverse=True):
         yield (
             _marked(row),
@@ -234,13 +233,12 @@ def _box_lines(rows: Sequence[Row], boxed: Sequence[Record]) -> Iterable[Sequenc
             *(_difference_cell(row, f"{BOXES}_{kind}", KEYS[0])
               for kind in ("best_floor", "swap", "map")),
         )  # fmt: skip
-    for count in sorted({record.card.boxes for record in boxed}):
-        board = fullest([r for r in boxed if r.card.boxes == count]).protocols[BOXES]
+    for count, board in section.box_boards:
         beside = [NONE] * 3
         for floor, figures in sorted(board.floors.items()):
             cells = (_cell(of_floor(figures, key)) for key in FIELD_KEYS)
             yield f"*floor* {floor}", str(count), *cells, *beside
-        ends = (_percent(board.ceiling.get(key)) for key in FIELD_KEYS)
+        ends = (percent(board.ceiling.get(key)) for key in FIELD_KEYS)
         yield "*best proposal*", str(count), *ends, *beside
 
 
@@ -260,14 +258,5 @@ def _left_out(left_out: Sequence[tuple[Record, str]]) -> str:
     return "\n".join(["## Not ranked\n", *lines, ""])
 
 
-def _percent(fraction: float | None) -> str:
-    """A fraction as a percentage with one decimal.
-
-    >>> _percent(0.341), _percent(None)
-    ('34.1', '-')
-    """
-    return NONE if fraction is None else f"{100 * fraction:.1f}"
-
-
 def _brackets(interval: Interval | None) -> str:
-    return "" if interval is None else f" [{_percent(interval[0])}, {_percent(interval[1])}]"
+    return "" if interval is None else f" [{percent(interval[0])}, {percent(interval[1])}]"

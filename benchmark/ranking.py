@@ -25,6 +25,7 @@ FURTHER = (
     "onscreen_own_rule",
 )  # where any run of a section has them
 FIELD_KEYS = ("ciou@0.5", "auc")
+NONE = "-"
 
 
 class Measured(NamedTuple):
@@ -57,6 +58,12 @@ class Row:
         return self.records[0]
 
     @property
+    def settings(self) -> tuple[str, ...]:
+        """What its user changed, sorted, and where that is not enough a hash."""
+        told = _label(self.first)
+        return (*changed_settings(self.first), *self.label.removeprefix(told).split())
+
+    @property
     def pretraining(self) -> str:
         """What a run started from: its card's word, or none where it was given no weights."""
         record = self.first
@@ -73,7 +80,7 @@ class Row:
 
     @property
     def knows_leakage(self) -> bool:
-        """Whether the training list of every run is known; released weights were trained by others."""
+        """Whether the training list of every run is known; that of released weights is not."""
         return all("train" in record.splits for record in self.records)
 
     def measured(self, key: str) -> Measured | None:
@@ -166,6 +173,14 @@ class Section:
     def boxed(self) -> list[Record]:
         """Runs that answer boxes beside their maps."""
         return [record for record in self.records if BOXES in record.protocols]
+
+    @property
+    def box_boards(self) -> list[tuple[int, ProtocolFigures]]:
+        """Floors and ceiling of boxes, by how many a method answers."""
+        counts = sorted({record.card.boxes for record in self.boxed})
+        alike = ([one for one in self.boxed if one.card.boxes == count] for count in counts)
+        boards = (fullest(records).protocols[BOXES] for records in alike)
+        return list(zip(counts, boards, strict=True))
 
     @property
     def field_protocols(self) -> list[str]:
@@ -287,10 +302,16 @@ def _rank(row: Row) -> tuple[bool, float]:
 
 def _label(record: Record) -> str:
     """Method with what its user changed, so that a variant is not taken for the method."""
-    changed = [word for word in record.overrides if not _is_neutral(word.partition("=")[0])]
+    changed = list(changed_settings(record))
     if record.checkpoint is not None:
         changed.append(f"{record.checkpoint.kind} weights {record.checkpoint.sha256[:8]}")
-    return record.method + (f" ({', '.join(sorted(changed))})" if changed else "")
+    return record.method + (f" ({', '.join(changed)})" if changed else "")
+
+
+def changed_settings(record: Record) -> tuple[str, ...]:
+    """Settings that the user of a run gave and that may change a score, sorted."""
+    given = (word for word in record.overrides if not _is_neutral(word.partition("=")[0]))
+    return tuple(sorted(given))
 
 
 def fullest(records: Sequence[Record]) -> Record:
@@ -334,3 +355,12 @@ def of_floor(figures: Figures, key: str) -> Measured | None:
     if key not in figures.metrics:
         return None
     return Measured(figures.metrics[key], figures.spread.get(key), figures.ci95.get(key))
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with one decimal.
+
+    >>> percent(0.341), percent(None)
+    ('34.1', '-')
+    """
+    return NONE if fraction is None else f"{100 * fraction:.1f}"

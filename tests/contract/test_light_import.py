@@ -10,7 +10,7 @@ import pytest
 HEAVY = {
     "torch", "pytorch_lightning", "torchvision", "torchaudio", "torchmetrics", "timm", "numpy",
     "scipy", "pandas", "rich", "omegaconf", "yaml", "cv2", "matplotlib", "wandb", "faiss",
-    "submitit",
+    "submitit", "jinja2",
 }  # fmt: skip
 LIST_MODULES = """
 import contextlib, io, json, sys
@@ -35,6 +35,7 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
         ("launch", "--help"),
         ("prepare", "--help"),
         ("predict", "--help"),
+        ("report", "--help"),
         ("--version",),
     ],
     ids=" ".join,

@@ -77,3 +77,14 @@ def test_the_wheel_runs_a_floor_outside_the_checkout(
 
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("runs/*-center-synthetic-*/record.json"))) == 1
+
+
+def test_the_wheel_writes_a_report_outside_the_checkout(
+    installed: Path, python: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    words = ("report", "--out", "site", "--results", ROOT / "tests" / "records_v1")
+    done = python("-m", "benchmark.cli", *words, cwd=tmp_path, path=[installed])
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("index.html: 1 boards, 2 runs, 0 galleries\n")
+    assert (tmp_path / "site" / "assets" / "report.css").is_file()
