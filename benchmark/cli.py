@@ -1257,8 +1257,8 @@ def _report(options: argparse.Namespace) -> int:
     asked = Options(options.out, options.results, options.runs, options.data,
                     media=not options.no_media, samples=options.samples)  # fmt: skip
     written = write_report(asked)
-    print(f"{written.page}: {written.num_boards} boards, {written.num_runs} runs, "
-          f"{written.num_galleries} galleries")  # fmt: skip
+    print(f"{written.page}: runs: {written.num_runs}, boards: {written.num_boards}, "
+          f"galleries: {written.num_galleries}")  # fmt: skip
     return DONE
 
 

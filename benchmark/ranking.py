@@ -113,7 +113,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """The ranked runs that share data set, protocol, test list and truth."""
+    """Runs that share data set, protocol, test list and truth."""
 
     records: tuple[Record, ...]  # by id, at least one
 
@@ -228,10 +228,15 @@ def ranking(records: Iterable[Record]) -> Ranking:
         if one.id == other.id:
             raise ValueError(f"two records have the id {one.id}")
     kept, left_out = _latest_ranked(ordered)
+    return Ranking(sections_of(kept), left_out)
+
+
+def sections_of(records: Iterable[Record]) -> list[Section]:
+    """Sections of records in any order, whether or not they are ranked."""
     sections: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in kept:
+    for record in sorted(records, key=lambda record: record.id):
         sections[section_key(record)].append(record)
-    return Ranking([Section(tuple(sections[key])) for key in sorted(sections)], left_out)
+    return [Section(tuple(sections[key])) for key in sorted(sections)]
 
 
 def section_key(record: Record) -> tuple[str, ...]:

@@ -45,15 +45,18 @@ class Board:
     Attributes:
         section: the ranked runs.
         accepted: ids of the runs that lie among the results.
+        is_ranked: whether its runs are; else it has a gallery and no page of its own.
     """
 
     section: Section
     accepted: frozenset[str]
+    is_ranked: bool = True
 
     @cached_property
     def slug(self) -> str:
         """Its name in addresses."""
-        return file_name("|".join(section_key(self.section.first)))
+        name = file_name("|".join(section_key(self.section.first)))
+        return name if self.is_ranked else f"{name}-unranked"
 
     @property
     def title(self) -> str:
@@ -113,7 +116,7 @@ class Board:
         keys, claimed = self.section.keys, self.section.claimed[:1]
         columns = (
             Column("from 0 to 100", self.leading),
-            *(Column(key, _note(key)) for key in keys),
+            *(Column(key, _note(key), is_sorted=key == self.leading) for key in keys),
             *(Column("skill", key) for key in claimed),
             *(Column("minus best floor", key) for key in claimed),
             *(Column("swap drop", key) for key in claimed),

@@ -98,10 +98,15 @@ def _run_folders(folders: Sequence[Path] | None) -> Iterable[Path]:
             raise BenchError(
                 f"--runs {folder} is no folder; give a folder of runs, or a run folder"
             )
-        if (folder / "record.json").is_file():
+        if _is_run(folder):
             yield folder
             continue
-        yield from sorted(path.parent for path in folder.glob("*/config.yaml"))
+        inside = folder.iterdir() if folder.is_dir() else ()
+        yield from sorted(path for path in inside if _is_run(path))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "record.json").is_file() or (folder / "config.yaml").is_file()
 
 
 def _of_data(found: dict[str, FoundRun], data: str | None) -> dict[str, FoundRun]:

@@ -132,9 +132,11 @@ def answers_of(board: Board, runs: Mapping[str, FoundRun]) -> list[Answers]:
     """
     found: list[Answers] = []
     for row in board.section.rows:
+        if len(found) == METHODS:
+            break
         at_hand = (one for record in row.records if (one := _maps(board, runs[record.id])))
         first = next(at_hand, None)
-        if first is not None and len(found) < METHODS:
+        if first is not None:
             found.append(first._replace(head=board.head(row, "../")))
     return found
 

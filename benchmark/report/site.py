@@ -1,11 +1,12 @@
 """Writes the report site: the folder as a whole, or nothing."""
 
+import logging
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from benchmark.leaderboard import HOW_TO_READ, OF_BOXES, OF_SEGMENTS
-from benchmark.ranking import ranking
+from benchmark.ranking import ranking, sections_of
 from benchmark.records import UNFINISHED, Record, write_atomically
 from benchmark.report.again import again
 from benchmark.report.boards import Board, run_address, supervisions
 from benchmark.report.curves import HEIGHT, LEFT, RIGHT, WIDTH, axis_ticks, curves_of
 from benchmark.report.downloads import json_text, leaderboard_csv, leaderboard_json
 from benchmark.report.found import Found, found_runs
-from benchmark.report.gallery import EACH, Answers, Gallery, answers_of, data_of_run, make_gallery
+from benchmark.report.gallery import EACH, Gallery, answers_of, data_of_run, make_gallery
 from benchmark.report.names import file_name
 from benchmark.report.parts import SHOWN, breakdowns
 from benchmark.report.run_page import run_page
@@ -32,8 +33,11 @@ from datamodules.told_truth import told_truth
 from metrics.errors import BenchError
 from metrics.truth import Truth, measured_truth
 
+log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 MARK = ".avloc-report"  # a file that every report has, so that nothing else is overwritten
+NO_MAPS = "No run folder with maps of this board is at hand. Accepted records hold scores, no maps."
+NO_PLACE = "Nobody marked a place in these clips, so there is nothing to hold a map against."
 ASSETS = ("report.css", "report.js")
 
 
@@ -75,7 +79,6 @@ class Shown:
     no_gallery: str = ""  # why there is none
     breakdowns: tuple[Table, ...] = ()
     no_breakdowns: str = ""
-    answers: list[Answers] = field(default_factory=list)
 
 
 def write_report(options: Options) -> Written:
@@ -86,7 +89,7 @@ def write_report(options: Options) -> Written:
 
     Raises:
         BenchError: the folder is something else than a report or cannot be written, there is
-            nothing to show, or a file of a run cannot be read.
+            nothing to show, or a record, scores or maps cannot be read.
     """
     if options.samples < 1:
         raise BenchError(f"--samples must be at least 1, got {options.samples}")
@@ -154,6 +157,11 @@ class _Site:
         self.ranking = ranking(run.record for run in found.runs.values())
         accepted = frozenset(one for one, run in found.runs.items() if run.is_accepted)
         self.boards = [Board(section, accepted) for section in self.ranking.sections]
+        partial = (one for one, _ in self.ranking.left_out if one.status != "complete")
+        self.unranked = [
+            Board(section, accepted, is_ranked=False) for section in sections_of(partial)
+        ]
+        self.gallery_of: dict[str, str] = {}  # run -> page
         self.pages = page_environment()
 
     def write(self) -> Written:
@@ -164,6 +172,9 @@ class _Site:
         shown = {board.slug: self._shown(board) for board in self.boards}
         for board in self.boards:
             self._write_board(board, shown[board.slug])
+            self._write_gallery(board, shown[board.slug].gallery)
+        for board in self.unranked:
+            self._write_gallery(board, self._gallery(board, *self._data(board))[0])
         self._write_runs()
         self._write_index(shown)
         text = leaderboard_csv(self.boards)
@@ -171,22 +182,18 @@ class _Site:
         text = leaderboard_json(self.boards, self.ranking.left_out)
         write_atomically(self.top / "leaderboard.json", text.encode())
         write_atomically(self.top / MARK, b"A report of bench report, which may replace it.\n")
-        galleries = sum(one.gallery is not None for one in shown.values())
+        galleries = len(set(self.gallery_of.values()))
         return Written(self.top, len(self.boards), len(self.found.runs), galleries)
 
     def _shown(self, board: Board) -> Shown:
-        shown = Shown(answers=answers_of(board, self.found.runs))
         data, reason = self._data(board)
-        if not shown.answers:
-            shown.no_gallery = "No run folder with maps of this board is at hand."
-        elif data is None:
-            shown.no_gallery = reason
-        else:
-            shown.gallery = make_gallery(
-                board, shown.answers, data, self.top,
-                each=self.options.samples, media=self.options.media,
-            )  # fmt: skip
-        truth = self._truth(board, data)
+        gallery, no_gallery = self._gallery(board, data, reason)
+        shown = Shown(gallery, no_gallery)
+        try:
+            truth = self._truth(board, data)
+        except BenchError as error:  # such as ids of a later version
+            shown.no_breakdowns = f"Classes and sizes cannot be told: {error}"
+            return shown
         if truth is None:
             shown.no_breakdowns = reason or (
                 "Classes and sizes are told by the annotations, which no record holds."
@@ -194,6 +201,26 @@ class _Site:
         else:
             shown.breakdowns = breakdowns(board, self.found.runs, truth)
         return shown
+
+    def _gallery(
+        self, board: Board, data: ClipData | None, reason: str
+    ) -> tuple[Gallery | None, str]:
+        """The gallery of a board, or why there is none."""
+        answers = answers_of(board, self.found.runs)
+        if not answers:
+            return None, NO_MAPS if board.section.has_places else NO_PLACE
+        if data is None:
+            return None, reason
+        try:
+            made = make_gallery(
+                board, answers, data, self.top,
+                each=self.options.samples, media=self.options.media,
+            )  # fmt: skip
+        except BenchError as error:  # such as a frame that is gone; the other pages stand
+            log.warning("no gallery of %s: %s", board.title, error)
+            shutil.rmtree(self.top / "media" / board.slug, ignore_errors=True)
+            return None, f"The gallery could not be made: {error}"
+        return made, ""
 
     def _data(self, board: Board) -> tuple[ClipData | None, str]:
         """Test data of the first run folder of a board that has them, or why there are none."""
@@ -220,7 +247,8 @@ class _Site:
         """Truth of a test list: of the data where they are at hand, else what ids tell."""
         record = board.section.first
         if data is not None:
-            return measured_truth(data.truth(), localises=record.card.localises)
+            localises = any(one.card.localises for one in board.section.records)
+            return measured_truth(data.truth(), localises=localises)
         samples = next(
             (one for record in board.section.records
              if (one := self.found.runs[record.id].samples) is not None), None,
@@ -238,13 +266,16 @@ class _Site:
             f"boards/{board.slug}.html", "board.html", board=board, shown=shown, curves=curves,
             drawing={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT,
                      "ticks": axis_ticks()}, most=SHOWN,
-            of_boxes=OF_BOXES, of_segments=OF_SEGMENTS, command=command_of(board),
+            of_boxes=OF_BOXES, of_segments=OF_SEGMENTS,
+            command=command_of(board) if shown.no_gallery == NO_MAPS else None,
         )  # fmt: skip
-        if shown.gallery is not None:
-            self._page(
-                f"gallery/{board.slug}.html", "gallery.html", board=board, gallery=shown.gallery,
-                media=self.options.media,
-            )  # fmt: skip
+
+    def _write_gallery(self, board: Board, gallery: Gallery | None) -> None:
+        if gallery is None:
+            return
+        address = f"gallery/{board.slug}.html"
+        self._page(address, "gallery.html", board=board, gallery=gallery, media=self.options.media)
+        self.gallery_of |= dict.fromkeys((run_id for _, run_id in gallery.methods), address)
 
     def _write_runs(self) -> None:
         board_of = {record.id: board for board in self.boards for record in board.section.records}
@@ -254,7 +285,8 @@ class _Site:
                 page = run_page(run, again(run.record))
                 address = run_address(run.record)
                 self._page(address, "run.html", page=page, board=board_of.get(run.record.id),
-                           reason=reasons.get(run.record.id))  # fmt: skip
+                           reason=reasons.get(run.record.id),
+                           gallery=self.gallery_of.get(run.record.id))  # fmt: skip
                 content = json_text(run.record.to_dict())
                 write_atomically(self.top / "runs" / page.record_name, content.encode())
                 advance()
@@ -267,7 +299,7 @@ class _Site:
             "index.html", "index.html", boards=self.boards, shown=shown,
             left_out=sorted(by_reason.items()), unfinished=self.found.unfinished,
             supervisions=supervisions(self.boards), how_to_read=HOW_TO_READ,
-            num_runs=len(self.found.runs),
+            num_runs=len(self.found.runs), gallery_of=self.gallery_of,
         )  # fmt: skip
 
     def _page(self, address: str, template: str, **content: Any) -> None:

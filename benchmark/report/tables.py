@@ -40,11 +40,12 @@ class Head(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column; ``note`` is a second line of its title."""
+    """A column; ``note`` is a second line of its title, and lines may fall by its values."""
 
     title: str
     note: str = ""
     is_number: bool = True
+    is_sorted: bool = False
 
 
 class Line(NamedTuple):

@@ -86,5 +86,5 @@ def test_the_wheel_writes_a_report_outside_the_checkout(
     done = python("-m", "benchmark.cli", *words, cwd=tmp_path, path=[installed])
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("index.html: 1 boards, 2 runs, 0 galleries\n")
+    assert done.stdout.endswith("index.html: runs: 2, boards: 1, galleries: 0\n")
     assert (tmp_path / "site" / "assets" / "report.css").is_file()

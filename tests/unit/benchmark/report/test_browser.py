@@ -55,13 +55,14 @@ def test_a_column_is_sorted_by_its_button_and_turned_by_the_next_press(
     head = page.locator("table[data-filtered] th", has_text="ciou@0.5").nth(1)
     bounds = page.locator("tbody.bounds th").all_inner_texts()
 
+    expect(head).to_have_attribute("aria-sort", "descending")  # as it is written
     head.get_by_role("button").click()
-    down = names(page)
-    expect(head).to_have_attribute("aria-sort", "descending")
+    up = names(page)
+    expect(head).to_have_attribute("aria-sort", "ascending")
     head.get_by_role("button").click()
 
-    expect(head).to_have_attribute("aria-sort", "ascending")
-    assert (["hardpos", "lvs"], ["lvs", "hardpos"]) == (down, names(page))
+    expect(head).to_have_attribute("aria-sort", "descending")
+    assert (["lvs", "hardpos"], ["hardpos", "lvs"]) == (up, names(page))
     assert bounds == page.locator("tbody.bounds th").all_inner_texts()
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from benchmark.records import Record
+from benchmark.records import Figures, Record, read_record, write_record
 from benchmark.report.site import MARK, Options, check_target, page_environment, write_report
 from metrics.errors import BenchError
 
@@ -236,6 +237,18 @@ def test_a_board_without_maps_says_so_and_gives_the_command(
     assert "bench report --out DIR --runs runs" in board.text
 
 
+def test_a_board_without_places_has_neither_curves_nor_a_gallery(
+    record: Record, write_results: Callable[..., Path], site: Site
+) -> None:
+    told = {"segment_acc": 0.5}
+    floors = {"background": Figures(told)}
+    made = site(write_results(replace(record, metrics=told, ci95={}, floors=floors)))
+
+    (board,) = (page for name, page in pages_of(made).items() if name.startswith("boards/"))
+    assert "Nobody marked a place in these clips" in board.text
+    assert "Success curves" not in board.text
+
+
 def test_a_run_that_lies_in_a_folder_alone_is_marked(
     runs: Path, record: Record, write_results: Callable[..., Path], site: Site
 ) -> None:
@@ -264,6 +277,35 @@ def test_without_media_there_is_no_frame_and_no_sound(runs: Path, tmp_path: Path
     assert {"map0.jpg", "map1.jpg"} == names
     (gallery,) = made.page.parent.glob("gallery/*.html")
     assert "Frames and sounds were left out" in gallery.read_text()
+
+
+def test_runs_that_are_not_ranked_have_a_gallery_that_says_so(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob("*-lvs-*0/record.json")
+    partial = replace(read_record(path), status="partial", reasons=("--limit 60",))
+    write_record(path.parent, partial)
+
+    made = write_report(Options(tmp_path / "site", tmp_path, [tmp_path / "runs"])).page.parent
+
+    (gallery,) = made.glob("gallery/*-unranked.html")
+    assert "These runs are not ranked: partial ones" in gallery.read_text()
+    assert f'href="gallery/{gallery.name}"' in (made / "index.html").read_text()
+    assert [] == broken_links(made)
+
+
+def test_data_that_have_moved_leave_a_reason_in_place_of_the_gallery(
+    runs: Path, tmp_path: Path
+) -> None:
+    for folder in runs.glob("*0"):
+        shutil.copytree(folder, tmp_path / "runs" / folder.name)
+        config = tmp_path / "runs" / folder.name / "config.yaml"
+        config.write_text(config.read_text().replace("test_clips: 60", "test_clips: 61"))
+
+    made = write_report(Options(tmp_path / "site", tmp_path, [tmp_path / "runs"])).page.parent
+
+    (board,) = made.glob("boards/*.html")
+    assert 0 == len(list(made.glob("gallery/*")))
+    assert "spec.json" in board.read_text()
 
 
 def test_only_the_data_sets_asked_for_are_shown(
