@@ -13,6 +13,7 @@ import pytest
 from benchmark import records
 from benchmark.predictions import write_predictions
 from benchmark.records import (
+    Checkpoint,
     Git,
     Record,
     add_record,
@@ -29,7 +30,7 @@ from benchmark.records import (
 )
 from metrics.errors import BenchError
 
-YOUNGER = {"lists"}  # keys with a default, added after schema 1 was first written
+YOUNGER = {"lists", "checkpoint"}  # keys with a default, added after schema 1 was first written
 HISTORY = Path(__file__).parents[2] / "records_v1"
 
 
@@ -69,6 +70,16 @@ def test_historic_records_of_schema_1_load_and_keep_every_value(path: Path) -> N
 
 def test_a_written_record_reads_back_equal(tmp_path: Path, record: Record) -> None:
     assert record == read_record(write_record(tmp_path, record))
+
+
+def test_a_tested_file_of_weights_reads_back_with_all_that_it_tells(
+    tmp_path: Path, record: Record
+) -> None:
+    facts: dict[str, object] = {"epoch": 37, "best_cIoU": 0.375, "container": None}
+    tested = Checkpoint("released", "ezvsl", "ab" * 32, facts, "vggss_144k", ("a note",))
+    told = replace(record, checkpoint=tested)
+
+    assert told == read_record(write_record(tmp_path, told))
 
 
 def test_numpy_numbers_become_plain_ones(record: Record) -> None:

@@ -468,6 +468,23 @@ def test_a_tensor_that_a_space_of_slavc_lacks_is_named(
         loaded("slavc", tmp_path / "a.pth")
 
 
+def test_scores_of_numpy_1_are_read_as_those_of_numpy_2(tmp_path: Path) -> None:
+    content = container_of_ezvsl({"img_proj.weight": torch.ones(2)}, weight_decay=0)
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    written = (tmp_path / "a.pth").read_bytes()
+    (tmp_path / "old.pth").write_bytes(written.replace(b"cnumpy._core.", b"cnumpy.core."))
+
+    assert b"cnumpy._core." in written
+    assert read_released(tmp_path / "old.pth").facts["best_cIoU"] == 0.375
+
+
+def test_other_things_of_numpy_are_not_read(tmp_path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(1)}, "b": np.zeros(3)}, tmp_path / "a.pth")
+
+    with pytest.raises(BenchError, match=r"asks for numpy\.\w+\.multiarray\._reconstruct"):
+        read_released(tmp_path / "a.pth")
+
+
 def test_a_lvs_file_may_be_read_as_one_of_sslalign_and_no_other(
     files: Callable[[str], Path],
 ) -> None:
