@@ -89,12 +89,16 @@ def test_a_fresh_run_is_another_folder_with_the_same_bytes(
 
 @pytest.mark.parametrize("method", METHOD_REGISTRY.names())
 def test_every_method_runs_on_synthetic(
-    method: str, bench: Bench, tiny: Tiny, tmp_path: Path
+    method: str, bench: Bench, tiny: Tiny, tmp_path: Path, released_state: Callable[..., Any]
 ) -> None:
     words = ("run", "--method", method, "--data", "synthetic", *tiny(), "--dry-run")
-    if method == "saliency":  # the one name that cannot do without weights
-        torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
-        words = (*words, f"method.pretrained={tmp_path / 'resnet18.pth'}")
+    weights = tmp_path / "weights.pth"
+    if method == "saliency":  # it and two more names cannot do without weights
+        torch.save(torchvision.models.resnet18().state_dict(), weights)
+        words = (*words, f"method.pretrained={weights}")
+    if method in ("sslalign", "ssltie"):
+        torch.save(released_state(method), weights)
+        words = (*words, f"method.checkpoint={weights}", "method.front_end=bench")
 
     record = record_of(completed(bench, *words, f"logging.runs={tmp_path}"))
 
