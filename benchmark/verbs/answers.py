@@ -1,0 +1,158 @@
+"""The verb predict: maps for pictures, sounds and videos of one's own."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmark.verbs.parsing import (
+    DONE,
+    Verbs,
+    data_settings,
+    declared,
+    quiet_lightning,
+    refuse_given,
+)
+from metrics.errors import BenchError
+
+
+def add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
+    """Declares ``bench predict``."""
+    summary = (
+        "draw where a trained run sees the source of a sound, in your video, in your picture or in "
+        "a test clip"
+    )
+    parser = declared(verbs, "predict", _predict, summary, takes_settings=True)
+    parser.usage = "bench predict [OPTION ...] [VIDEO] [key=value ...]"
+    parser.epilog = """Settings are those of the run; give method.key=value where a file of weights
+    that the run started from has moved, such as method.pretrained=FILE, and with --id data.root=DIR
+    where its data lie elsewhere. An id that begins with a dash is given as --id=ID, a video whose
+    name looks like a setting as ./NAME."""
+    add = parser.add_argument
+    add("words", nargs="*", metavar="VIDEO", help="a video with sound, second by second")
+    add("--run", required=True, action="append", type=Path, metavar="R",
+        help="folder of a finished run; with --id several")  # fmt: skip
+    add("--image", type=Path, metavar="F", help="JPEG or PNG")
+    add("--sound", default=[], action="append", type=Path, metavar="F",
+        help="WAV, FLAC, Ogg or MP3; may be given several times")  # fmt: skip
+    add("--at", type=float, metavar="SECONDS", help="time in every sound; its middle if not given")
+    add("--id", metavar="ID", help="in place of --image: a test clip, segment by segment")
+    add("--sound-of", default=[], action="append", metavar="ID",
+        help="hear this test clip too beside the frames of --id; may be given several times"
+        )  # fmt: skip
+    add("--out", type=Path, metavar="F.png", help="R/predict-<name>.png if not given; the "
+        "film of a video lies beside it, as .mp4")  # fmt: skip
+    add("--npz", type=Path, metavar="F.npz", help="write the maps, as bench score reads them")
+    add("--json", action="store_true", help="print JSON on standard output")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from benchmark.predict import (
+        check_outputs,
+        draw,
+        extractor_for,
+        load_trained,
+        predict,
+        write_maps,
+    )
+
+    quiet_lightning()
+    videos = _videos(options)
+    if videos:
+        return _predict_video(options, videos)
+    if options.id is not None:
+        return _predict_clip(options)
+    if options.image is None or not options.sound:
+        raise BenchError(
+            "what is to be localised? Give a video, --image F and --sound F, or --id ID"
+        )
+    if len(options.run) > 1 or options.sound_of:
+        raise BenchError("several --run and --sound-of go with --id; give one --run without it")
+    (run,) = options.run
+    out = options.out or run / f"predict-{options.image.stem}.png"
+    of_data, of_method = data_settings(options.overrides)
+    trained = load_trained(run, of_method)
+    check_outputs(out, options.npz, [options.image, *options.sound])
+    extractor = extractor_for(trained, of_data)
+    found = predict(
+        trained.method, options.image, options.sound, at_seconds=options.at, extractor=extractor
+    )
+    draw(out, found, trained.record.id, num_boxes=trained.num_boxes)
+    if options.npz is not None:
+        ids = [answer.id for answer in found.answers]
+        write_maps(options.npz, ids, [answer.place for answer in found.answers])
+    if options.json:
+        print(json.dumps({"run": trained.record.id, **found.to_dict(), "picture": str(out)}))
+        return DONE
+    if found.cropped:
+        print("bench: the run sees the middle square alone; maps and places are of it",
+              file=sys.stderr)  # fmt: skip
+    for answer in found.answers:
+        print(f"{answer.id}: {answer.place}")
+    print(f"Picture: {out}")
+    if options.npz is not None:
+        print(f"Maps:    {options.npz}")
+    return DONE
+
+
+def _videos(options: argparse.Namespace) -> list[str]:
+    """The words that are no settings; argparse gives some of either to the first positional."""
+    from benchmark.config import OVERRIDE
+
+    words = [*options.words, *options.overrides]
+    options.overrides = [word for word in words if OVERRIDE.match(word)]
+    return [word for word in words if not OVERRIDE.match(word)]
+
+
+def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
+    from benchmark.predict import check_outputs, extractor_for, load_trained, write_maps
+    from benchmark.video_strips import draw_video, video_strip
+
+    given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
+             "--id": options.id, "--sound-of": options.sound_of}  # fmt: skip
+    refuse_given(given, f"with a video ({videos[0]})")
+    if len(videos) > 1 or len(options.run) > 1:
+        raise BenchError(f"give one video and one --run, got {', '.join(videos)} and "
+                         f"{len(options.run)} runs")  # fmt: skip
+    (run,), video = options.run, Path(videos[0])
+    out = options.out or run / f"predict-{video.stem}.png"
+    film = out.with_suffix(".mp4")
+    of_data, of_method = data_settings(options.overrides)
+    trained = load_trained(run, of_method)
+    check_outputs(out, options.npz, [video], film=film)
+    found = video_strip(trained, video, extractor_for(trained, of_data))
+    note = draw_video(out, film, found, trained)
+    if note is not None:
+        print(f"bench: {note}", file=sys.stderr)
+    if options.npz is not None:
+        write_maps(options.npz, found.ids, found.places)
+    if options.json:
+        written = {"picture": str(out), "film": str(film)}
+        print(json.dumps({"run": trained.record.id, **found.to_dict(), **written}))
+        return DONE
+    print("\n".join([*found.lines(), f"Picture: {out}", f"Film:    {film}"]))
+    if options.npz is not None:
+        print(f"Maps:    {options.npz}")
+    return DONE
+
+
+def _predict_clip(options: argparse.Namespace) -> int:
+    from benchmark.predict import check_outputs, load_trained
+    from benchmark.strips import draw_strip, picture_name, strip_lines, strip_of
+
+    given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
+             "--npz": options.npz}  # fmt: skip
+    refuse_given(given, "with --id, which shows a test clip")
+    out = options.out or options.run[0] / picture_name(options.id)
+    of_data, of_method = data_settings(options.overrides)
+    runs = [load_trained(run, of_method) for run in options.run]
+    check_outputs(out, None, [])
+    found = strip_of(runs, options.id, options.sound_of, of_data)
+    draw_strip(out, found)
+    if options.json:
+        print(json.dumps({**found.to_dict(), "picture": str(out)}))
+        return DONE
+    for line in strip_lines(found):
+        print(line)
+    print(f"Picture: {out}")
+    return DONE
