@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmark.verbs.parsing import (
+    CHECK_SAYS_NO,
     DONE,
     RESULTS,
     Verbs,
@@ -224,11 +225,17 @@ def _protocols(options: argparse.Namespace) -> int:
 def add_add(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     """Declares ``bench add``."""
     parser = declared(verbs, "add", _add, "accept a run's record into the results")
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("--check", action="store_true",
+                        help="accept nothing; say whether what was accepted is whole")  # fmt: skip
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
 
 
 def _add(options: argparse.Namespace) -> int:
+    if options.check != (options.run is None):
+        raise BenchError("give the folder of a RUN to accept, or --check alone")
+    if options.check:
+        return _check_results(options.results)
     from benchmark.records import add_record
 
     accepted = add_record(options.run, options.results)
@@ -236,6 +243,17 @@ def _add(options: argparse.Namespace) -> int:
         print(f"bench: {warning}", file=sys.stderr)
     print(f"{accepted.path}\nNow regenerate the leaderboard: bench leaderboard")
     return DONE
+
+
+def _check_results(results: Path) -> int:
+    from benchmark.acceptance import faults_of_results
+
+    found = [fault for _, fault in faults_of_results(results)]
+    faults = [fault for fault in found if fault is not None]
+    for fault in faults:
+        print(f"bench: {fault}", file=sys.stderr)
+    print(f"{len(found) - len(faults)} of {len(found)} accepted records are whole")
+    return CHECK_SAYS_NO if faults else DONE
 
 
 def add_leaderboard(verbs: "Verbs[argparse.ArgumentParser]") -> None:
