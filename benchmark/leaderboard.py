@@ -1,10 +1,11 @@
 """``leaderboard.md`` as a pure function of records: any order of them gives the same bytes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from benchmark.field_table import read_field
 from benchmark.markdown import markdown_table
 from benchmark.ranking import (
     FIELD_KEYS,
@@ -18,6 +19,7 @@ from benchmark.ranking import (
     percent,
     ranking,
 )
+from benchmark.ranking_files import leaderboard_csv, leaderboard_json, leaderboard_latex
 from benchmark.records import (
     BOXES,
     Figures,
@@ -59,28 +61,56 @@ OF_BOXES = """\
 Boxes that methods answer beside their maps; no threshold cuts them.
 The floors choose among the same proposals of objects without the sound, and the best proposal is chosen by the truth.
 """  # noqa: E501
+REPORTED = """\
+As reported by papers and repositories, in percent, each under its own rules, lists and front-end; no line was measured here, and none can be compared with the tables above.
+"""  # noqa: E501
+REPORTED_HEADER = (
+    "reported", "value", "rules", "trained on", "test clips in that list", "object guidance",
+    "source",
+)  # fmt: skip
 BOX_HEADER = (
     "", "boxes", *FIELD_KEYS, "minus best floor", "minus swapped sounds", "minus the map",
 )  # fmt: skip
 
 
-def write_leaderboard(results_dir: Path, path: Path) -> None:
+def write_leaderboard(results_dir: Path, path: Path, *, form: str = "md") -> None:
     """Writes the page of all accepted records.
 
     Raises:
         BenchError: a record is not valid.
     """
-    write_atomically(path, leaderboard(read_results(results_dir)).encode())
+    write_atomically(path, page_of(results_dir, form).encode())
 
 
-def is_current(results_dir: Path, path: Path) -> bool:
+def is_current(results_dir: Path, path: Path, *, form: str = "md") -> bool:
     """Whether the page is there and is what ``write_leaderboard`` would write.
 
     Raises:
         BenchError: a record is not valid.
     """
-    expected = leaderboard(read_results(results_dir)).encode()
+    expected = page_of(results_dir, form).encode()
     return path.is_file() and path.read_bytes() == expected
+
+
+def page_of(results_dir: Path, form: str) -> str:
+    """All accepted records as a page.
+
+    Args:
+        results_dir: of the records.
+        form: ``md``, ``csv``, ``json`` or ``latex``.
+
+    Raises:
+        BenchError: a record is not valid.
+    """
+    records = read_results(results_dir)
+    sections, left_out = ranking(records)
+    pages: dict[str, Callable[[], str]] = {
+        "md": lambda: leaderboard(records),
+        "csv": lambda: leaderboard_csv(sections),
+        "json": lambda: leaderboard_json(sections, left_out),
+        "latex": lambda: leaderboard_latex(sections),
+    }
+    return pages[form]()
 
 
 def leaderboard(records: Iterable[Record]) -> str:
@@ -131,6 +161,9 @@ def _section(section: Section) -> str:
         header = ("", *(f"{name} {key}" for name in names for key in FIELD_KEYS))
         blocks += ["The same maps under rules of the field:\n",
                    markdown_table(header, _field_lines(section, names))]  # fmt: skip
+    reported = list(_reported_lines(first.data))
+    if reported:
+        blocks += [REPORTED, markdown_table(REPORTED_HEADER, reported)]
     return "\n".join(blocks)
 
 
@@ -220,6 +253,24 @@ def _field_lines(section: Section, names: Sequence[str]) -> Iterable[Sequence[st
         figures = {name: floors[name].get(floor, none) for name in names}
         yield f"*floor* {floor}", *(_cell(of_floor(figures[name], key)) for name, key in places)
     yield "*ceiling*", *(percent(known[name].ceiling.get(key)) for name, key in places)
+
+
+def _reported_lines(data: str) -> Iterable[Sequence[str]]:
+    """What repositories print for a data set, in percent as printed; nothing of it was run here."""
+    field = read_field()
+    for network in field.networks:
+        if network.data == data and network.published:
+            leaked = field.leaked(network)
+            values = ", ".join(f"{key} {value:g}" for key, value in network.published.items())
+            yield (
+                network.label,
+                values,
+                field.protocol_of(network.method) or NONE,
+                network.training,
+                "?" if leaked is None else str(leaked),
+                network.guidance,
+                network.source,
+            )
 
 
 def _box_lines(section: Section) -> Iterable[Sequence[str]]:

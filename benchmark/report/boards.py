@@ -315,6 +315,8 @@ def _scored(row: Row) -> Cell:
 
 
 def _leakage(row: Row) -> Cell:
+    if not row.knows_leakage:
+        return Cell("?", ("training list not known",))
     worst = row.leakiest.leakage
     if not worst.trained_on:
         return Cell("none", sort=0)

@@ -103,7 +103,6 @@ def run_page(run: FoundRun, again: Again) -> RunPage:
 
 def _facts(record: Record, *, is_accepted: bool) -> tuple[Fact, ...]:
     ranked, reason = is_ranked(record)
-    leak = record.leakage
     git = record.git
     commit = "not run from a checkout"
     if git is not None:
@@ -119,15 +118,37 @@ def _facts(record: Record, *, is_accepted: bool) -> tuple[Fact, ...]:
         Fact("seed", str(record.seed)),
         Fact("test clips scored", f"{record.n} of {record.n_expected}"),
         Fact("data", "; ".join(record.data_notes) or record.data),
-        Fact("training clips that are test clips", _leakage(leak.clips, leak.videos)),
-        Fact("left out of training for that", f"{leak.removed} clips"),
-        Fact("test clips trained on", _leakage(leak.trained_on, leak.trained_on_videos)),
+        *_tested_file(record),
+        *_leaks(record),
         Fact("seconds", f"{record.seconds.train:.0f} training, {record.seconds.test:.0f} test, "
              f"{record.seconds.total:.0f} in all"),
         Fact("git commit", commit, is_code=git is not None),
         Fact("sha256 of the configuration", record.config_hash, is_code=True),
         Fact("sha256 of the scores", record.scores_sha256, is_code=True),
     )  # fmt: skip
+
+
+def _tested_file(record: Record) -> tuple[Fact, ...]:
+    """Whose weights were tested, where nothing was trained."""
+    tested = record.checkpoint
+    if tested is None:
+        return ()
+    return (
+        Fact("tested weights", f"{tested.kind}, {tested.network}"),
+        Fact("sha256 of the weights", tested.sha256, is_code=True),
+        Fact("trained on", tested.trained_on or "a list that is not known"),
+    )
+
+
+def _leaks(record: Record) -> tuple[Fact, ...]:
+    leak = record.leakage
+    if "train" not in record.splits:
+        return (Fact("test clips trained on", "not known"),)
+    return (
+        Fact("training clips that are test clips", _leakage(leak.clips, leak.videos)),
+        Fact("left out of training for that", f"{leak.removed} clips"),
+        Fact("test clips trained on", _leakage(leak.trained_on, leak.trained_on_videos)),
+    )
 
 
 def _leakage(clips: int, videos: int) -> str:

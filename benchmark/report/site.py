@@ -15,11 +15,11 @@ from markupsafe import Markup, escape
 
 from benchmark.leaderboard import HOW_TO_READ, OF_BOXES, OF_SEGMENTS
 from benchmark.ranking import ranking, sections_of
+from benchmark.ranking_files import json_text, leaderboard_csv, leaderboard_json
 from benchmark.records import UNFINISHED, Record, write_atomically
 from benchmark.report.again import again
 from benchmark.report.boards import Board, run_address, supervisions
 from benchmark.report.curves import HEIGHT, LEFT, RIGHT, WIDTH, axis_ticks, curves_of
-from benchmark.report.downloads import json_text, leaderboard_csv, leaderboard_json
 from benchmark.report.found import Found, found_runs
 from benchmark.report.gallery import EACH, Gallery, answers_of, data_of_run, make_gallery
 from benchmark.report.names import file_name
@@ -177,9 +177,9 @@ class _Site:
             self._write_gallery(board, self._gallery(board, *self._data(board))[0])
         self._write_runs()
         self._write_index(shown)
-        text = leaderboard_csv(self.boards)
+        text = leaderboard_csv([board.section for board in self.boards])
         write_atomically(self.top / "leaderboard.csv", text.encode())
-        text = leaderboard_json(self.boards, self.ranking.left_out)
+        text = leaderboard_json([board.section for board in self.boards], self.ranking.left_out)
         write_atomically(self.top / "leaderboard.json", text.encode())
         write_atomically(self.top / MARK, b"A report of bench report, which may replace it.\n")
         galleries = len(set(self.gallery_of.values()))

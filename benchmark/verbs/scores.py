@@ -261,14 +261,25 @@ def add_leaderboard(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser = declared(verbs, "leaderboard", _leaderboard, "regenerate leaderboard.md from records")
     parser.add_argument("--check", action="store_true", help="exit 1 when the page is stale")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    parser.add_argument("--page", type=Path, default=Path("leaderboard.md"), metavar="FILE")
+    parser.add_argument("--format", choices=("md", "csv", "json", "latex"), default="md",
+                        help="other than md goes to standard output without --page")  # fmt: skip
+    parser.add_argument("--page", type=Path, metavar="FILE", help="leaderboard.md for md")
 
 
 def _leaderboard(options: argparse.Namespace) -> int:
-    from benchmark.leaderboard import is_current, write_leaderboard
+    from benchmark.leaderboard import is_current, page_of, write_leaderboard
 
+    if options.page is None and options.format == "md":
+        options.page = Path("leaderboard.md")
+    if options.page is None:
+        if options.check:
+            raise BenchError("--check compares with a file; give its --page")
+        print(page_of(options.results, options.format), end="")
+        return DONE
     return write_or_check(
-        options, partial(write_leaderboard, options.results), partial(is_current, options.results)
+        options,
+        partial(write_leaderboard, options.results, form=options.format),
+        partial(is_current, options.results, form=options.format),
     )
 
 
