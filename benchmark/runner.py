@@ -339,9 +339,9 @@ def recorded_protocols(truth: Sequence[Truth], further: Sequence[str] = ()) -> t
     return tuple(dict.fromkeys((PROTOCOL, *FIELD_PROTOCOLS, *consensus, *further)))
 
 
-def own_protocol(method: Method, method_name: str) -> tuple[str, ...]:
-    """The protocol by which the authors of released weights scored them, where they had one."""
-    release = RELEASES.get(method_name) if method.released is not None else None
+def own_protocol(method_name: str) -> tuple[str, ...]:
+    """The protocol by which the authors of a method's released weights scored them, if any."""
+    release = RELEASES.get(method_name)
     return () if release is None or release.protocol is None else (release.protocol,)
 
 
@@ -397,7 +397,7 @@ def _tested(method: Method, data: ClipData, stages: StageRunner) -> Tested:
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
-    names = recorded_protocols(truth, own_protocol(method, stages.config.method_name))
+    names = recorded_protocols(truth, own_protocol(stages.config.method_name))
     protocols = {name: protocol_named(name, stages.config.data_name) for name in names}
     scores = {name: score(answers, truth, protocol) for name, protocol in protocols.items()}
     swapped = score(

@@ -105,6 +105,17 @@ def test_every_method_runs_on_synthetic(
     assert (record["method"], record["n"], record["n_expected"]) == (method, 16, 16)
 
 
+def test_a_method_is_recorded_under_the_protocol_of_its_authors_too(
+    bench: Bench, tiny: Tiny, tmp_path: Path
+) -> None:
+    words = ("run", "--method", "slavc", "--data", "synthetic", *tiny(), "--dry-run")
+
+    record = record_of(completed(bench, *words, f"logging.runs={tmp_path}"))
+
+    assert {"ezvsl", "lvs", "slavc"} == set(record["protocols"])
+    assert record["protocols"]["slavc"]["ceiling"]["ciou@0.5"] < 1  # half of the pixels are kept
+
+
 def test_another_seed_gives_other_scores(
     bench: Bench, hardpos: tuple[str, ...], finished: Path, tmp_path: Path
 ) -> None:
