@@ -23,13 +23,14 @@ def add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
         "a test clip"
     )
     parser = declared(verbs, "predict", _predict, summary, takes_settings=True)
-    parser.usage = "bench predict [OPTION ...] [VIDEO] [key=value ...]"
+    parser.usage = "bench predict [OPTION ...] [VIDEO | FOLDER] [key=value ...]"
     parser.epilog = """Settings are those of the run; give method.key=value where a file of weights
     that the run started from has moved, such as method.pretrained=FILE, and with --id data.root=DIR
     where its data lie elsewhere. An id that begins with a dash is given as --id=ID, a video whose
     name looks like a setting as ./NAME."""
     add = parser.add_argument
-    add("words", nargs="*", metavar="VIDEO", help="a video with sound, second by second")
+    add("words", nargs="*", metavar="VIDEO | FOLDER", help="a video with sound, second by second; "
+        "or a folder of videos and of pictures with sounds of their names")  # fmt: skip
     add("--run", required=True, action="append", type=Path, metavar="R",
         help="folder of a finished run; with --id several")  # fmt: skip
     add("--image", type=Path, metavar="F", help="JPEG or PNG")
@@ -41,7 +42,7 @@ def add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
         help="hear this test clip too beside the frames of --id; may be given several times"
         )  # fmt: skip
     add("--out", type=Path, metavar="F.png", help="R/predict-<name>.png if not given; the "
-        "film of a video lies beside it, as .mp4")  # fmt: skip
+        "film of a video lies beside it, as .mp4; of a folder a folder")  # fmt: skip
     add("--npz", type=Path, metavar="F.npz", help="write the maps, as bench score reads them")
     add("--json", action="store_true", help="print JSON on standard output")
 
@@ -58,13 +59,17 @@ def _predict(options: argparse.Namespace) -> int:
 
     quiet_lightning()
     videos = _videos(options)
+    if len(videos) == 1 and Path(videos[0]).is_dir():
+        return _predict_folder(options, Path(videos[0]))
+    if len(videos) == 1 and not Path(videos[0]).exists() and not Path(videos[0]).suffix:
+        raise BenchError(f"{videos[0]} is no folder and no video; check the path")
     if videos:
         return _predict_video(options, videos)
     if options.id is not None:
         return _predict_clip(options)
     if options.image is None or not options.sound:
         raise BenchError(
-            "what is to be localised? Give a video, --image F and --sound F, or --id ID"
+            "what is to be localised? Give a video, a folder, --image F and --sound F, or --id ID"
         )
     if len(options.run) > 1 or options.sound_of:
         raise BenchError("several --run and --sound-of go with --id; give one --run without it")
@@ -133,6 +138,34 @@ def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
     print("\n".join([*found.lines(), f"Picture: {out}", f"Film:    {film}"]))
     if options.npz is not None:
         print(f"Maps:    {options.npz}")
+    return DONE
+
+
+def _predict_folder(options: argparse.Namespace, folder: Path) -> int:
+    from benchmark.predict import extractor_for, load_trained
+    from benchmark.predict_folder import files_of, predict_folder
+
+    given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
+             "--id": options.id, "--sound-of": options.sound_of, "--npz": options.npz}  # fmt: skip
+    refuse_given(given, f"with a folder ({folder})")
+    if len(options.run) > 1:
+        raise BenchError(f"give one --run with a folder, got {len(options.run)}")
+    (run,) = options.run
+    files = files_of(folder)
+    of_data, of_method = data_settings(options.overrides)
+    trained = load_trained(run, of_method)
+    out = options.out or run / f"predict-{folder.resolve().name}"
+    found = predict_folder(trained, files, out, extractor_for(trained, of_data))
+    for name, reason in found.refused.items():
+        print(f"bench: {name} is left out: {reason}", file=sys.stderr)
+    if found.alone:
+        print(f"bench: without a partner of the same name: {', '.join(found.alone)}",
+              file=sys.stderr)  # fmt: skip
+    if options.json:
+        print(json.dumps({"run": trained.record.id, **found.to_dict(), "out": str(out)}))
+        return DONE
+    asked = len(found.answers) + len(found.refused)
+    print(f"{len(found.answers)} of {asked} files answered: {out}")
     return DONE
 
 

@@ -361,6 +361,9 @@ def test_the_commands_of_the_page_go_through(
         "runs/<boxes>": str(finished("proposal")),
     }
     made_video(tmp_path / "concert.mp4", seconds=2)
+    (tmp_path / "pictures").mkdir()
+    for name, own in (("street.jpg", "street.jpg"), ("dog.wav", "street.wav")):
+        shutil.copy(name, tmp_path / "pictures" / own)
 
     assert lines
     for line in lines:
