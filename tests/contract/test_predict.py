@@ -182,7 +182,7 @@ def test_mistakes_are_one_line_and_code_2(
         ((*good, "--out", root / "vggss.json"), "its name does not end in .png"),
         ((*good, "--npz", run / "predictions.npz"), "it is a result of the run"),
         ((*good, "method.backbon=small"), "Did you mean method.backbone?"),
-        (good[:3], "Give a video, --image F and --sound F, or --id ID"),
+        (good[:3], "Give a video, a folder, --image F and --sound F, or --id ID"),
         ((*good, "--run", run), "several --run and --sound-of go with --id"),
         ((*good, f"--id={frame}"), "--image, --sound: not with --id"),
         ((*good[:3], "--id", "none", f"data.root={root}"), "has no clip 'none'"),

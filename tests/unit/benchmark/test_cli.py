@@ -17,7 +17,7 @@ STUBBORN = """
 import signal
 from benchmark import cli, leaderboard, stopping
 
-def swallowing(*arguments):
+def swallowing(*arguments, **options):
     try:
         signal.raise_signal(signal.SIGTERM)
     except SystemExit:
@@ -254,7 +254,7 @@ def test_a_folder_without_a_record_is_not_added(
 def test_an_error_that_is_not_the_users_is_code_3(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr("benchmark.leaderboard.is_current", fail)
@@ -266,7 +266,7 @@ def test_an_error_that_is_not_the_users_is_code_3(
 def test_a_signal_stops_with_code_75(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr("benchmark.leaderboard.is_current", interrupted)
