@@ -4,12 +4,11 @@ Precedence: defaults < recipe of (method, data) < preset < --config files < comm
 """
 
 import logging
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
@@ -17,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
-from benchmark.settings import NOT_IN_HASH, PATHS, flat, nested
+from benchmark.settings import NOT_IN_HASH, PATHS, flat, kind_name, nested, parsed
 from datamodules.base import ClipData, DataConfig, extractor_of
 from datamodules.proposals import Extractor
 from methods.base import MemoryConfig, Method, MethodConfig, OptimConfig
@@ -350,46 +349,6 @@ def _set(
         raise BenchError(f"{key}={value} ({layer}): must be at least {LOWEST[key]}")
     if key in ABOVE_ZERO and not OmegaConf.select(schema, key) > 0:
         raise BenchError(f"{key}={value} ({layer}): must be above 0")
-
-
-def parsed(value: object, kind: Any) -> object:
-    """A value as its field's type has it; text is read by the type, never guessed.
-
-    A string field keeps the raw text (``0123_456`` stays), a bool takes true or false only,
-    ``null`` is None where the field allows it.
-
-    Raises:
-        ValueError: the text is no value of that type.
-    """
-    options = get_args(kind) or (kind,)
-    if not isinstance(value, str):
-        return value
-    if type(None) in options and value == "null":
-        return None
-    if bool in options:
-        if value not in ("true", "false"):
-            raise ValueError(value)
-        return value == "true"
-    if str in options:
-        return _literal(value)
-    number = float(value) if float in options else int(value)
-    if not math.isfinite(number):
-        raise ValueError(value)
-    return number
-
-
-def _literal(text: str) -> str:
-    """The text, unless OmegaConf would put something else in its place."""
-    if "${" in text or text == "???":
-        raise ValueError(text)
-    return text
-
-
-def kind_name(kind: Any) -> str:
-    """A type in the words of an error message."""
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text",
-             type(None): "null"}  # fmt: skip
-    return " or ".join(words.get(option, str(option)) for option in get_args(kind) or (kind,))
 
 
 def split_overrides(overrides: Sequence[str]) -> dict[str, object]:

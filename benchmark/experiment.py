@@ -6,18 +6,16 @@ a row is filled by the records of runs whose settings are the row's.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import NamedTuple, TypeVar
 
-import yaml  # type: ignore[import-untyped]
-
-from benchmark.config import OVERRIDE, RunConfig, compose, kind_name, parsed, split_overrides
+from benchmark.config import OVERRIDE, RunConfig, compose, split_overrides
 from benchmark.records import Record, is_ranked, read_record, read_results
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat
+from benchmark.typed_yaml import Place, content_of, typed
 from metrics.errors import BenchError, did_you_mean
 from metrics.protocols import protocol_named
 
@@ -120,132 +118,20 @@ def read_experiment(path: Path) -> Experiment:
         BenchError: the file is no YAML mapping, or a key is missing, unknown, given twice or of the
             wrong type; the message names the file, the row and the key.
     """
-    content = _content(path)
+    content = content_of(path)
     if isinstance(content, dict):
         if "name" in content:
             raise BenchError(f"{path}: unknown key 'name'; the experiment is named by its file")
         content = {"name": path.stem, **content}
-    experiment = _typed(Experiment, content, _Place(str(path)))
+    experiment = typed(Experiment, content, Place(str(path)))
     assert isinstance(experiment, Experiment)
     _check(experiment, str(path))
     return experiment
 
 
-def read_typed(kind: type[T], path: Path) -> T:
-    """A YAML file as a dataclass, by the rules of the files of experiments.
-
-    Raises:
-        BenchError: as of :func:`read_experiment`.
-    """
-    found = _typed(kind, _content(path), _Place(str(path)))
-    assert isinstance(found, kind)
-    return found
-
-
-def _content(path: Path) -> object:
-    try:
-        found: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BenchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return found
-
-
-class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
-    """Reads scalars as text and refuses a key that stands twice, of which YAML takes the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: list[object] = []  # a key may be a list, which has no hash
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is given twice", key.start_mark
-                )
-            seen.append(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Place(NamedTuple):
-    """Where a value stands, in the words of a message."""
-
-    within: str  # file, then row
-    key: str = ""
-
-    def at(self, key: str) -> "_Place":
-        """A key below."""
-        return _Place(self.within, f"{self.key}.{key}" if self.key else key)
-
-    def item(self, number: int, value: object) -> "_Place":
-        """An entry of a list, by its id where it has one."""
-        name = value.get("id") if isinstance(value, Mapping) else None
-        if isinstance(name, str):
-            return _Place(f"{self.within}: row {name}")
-        return _Place(self.within, f"{self.key}[{number}]")
-
-    def expected(self, what: str, value: object) -> BenchError:
-        """The error of a value that should be something else."""
-        where = f"{self.within}: {self.key}" if self.key else self.within
-        return BenchError(f"{where} must be {what}, got {value!r}")
-
-
-def _typed(kind: Any, value: object, place: _Place) -> object:
-    """A value of the file as its type has it."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _typed_dataclass(kind, value, place)
-    if origin is UnionType:
-        (kind,) = (option for option in arguments if option is not NoneType)
-        return _typed(kind, value, place)
-    if origin is dict:
-        items = _mapping(value, place).items()
-        return {key: _typed(arguments[1], item, place.at(key)) for key, item in items}
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise place.expected("a list", value)
-        return tuple(
-            _typed(arguments[0], item, place.item(i, item)) for i, item in enumerate(value)
-        )
-    return _typed_scalar(kind, value, place)
-
-
-def _typed_dataclass(kind: Any, value: object, place: _Place) -> object:
-    content = _mapping(value, place)
-    hints = get_type_hints(kind)
-    required = [
-        item.name for item in fields(kind)
-        if item.default is MISSING and item.default_factory is MISSING
-    ]  # fmt: skip
-    for key in content:
-        if key not in hints:
-            raise BenchError(
-                f"{place.within}: unknown key {place.at(key).key!r}.{did_you_mean(key, hints)} "
-                f"Known are {', '.join(hints)}."
-            )
-    for key in required:
-        if key not in content:
-            raise BenchError(f"{place.within}: key {place.at(key).key!r} is missing; add it")
-    return kind(**{key: _typed(hints[key], content[key], place.at(key)) for key in content})
-
-
-def _mapping(value: object, place: _Place) -> dict[str, object]:
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return value
-    raise place.expected("a mapping", value)
-
-
-def _typed_scalar(kind: Any, value: object, place: _Place) -> object:
-    if not isinstance(value, str) or not value.strip():
-        raise place.expected(kind_name(kind), value)
-    if kind is str:
-        return value.strip()
-    try:
-        return parsed(value, kind)
-    except ValueError as error:
-        raise place.expected(kind_name(kind), value) from error
-
-
 def _check(experiment: Experiment, path: str) -> None:
     """What types cannot say; raises BenchError naming file, row and key."""
-    whole = _Place(path)
+    whole = Place(path)
     for key in ("rows", "metrics"):
         if not getattr(experiment, key):
             raise whole.at(key).expected("a list with at least one entry", [])
@@ -275,7 +161,7 @@ def _check(experiment: Experiment, path: str) -> None:
 
 
 def _check_row(row: Row, metrics: Sequence[str], within: str) -> None:
-    place = _Place(within)
+    place = Place(within)
     for key, percent in row.published.items():
         _check_known(key, metrics, place.at("published"), "given for one of metrics")
         if not 0 <= percent <= 100:
@@ -293,7 +179,7 @@ def _check_row(row: Row, metrics: Sequence[str], within: str) -> None:
                 raise place.at(key).expected("settings such as optim.lr=1e-4, no seed", word)
 
 
-def _check_known(word: str, known: Sequence[str], place: _Place, expected: str) -> None:
+def _check_known(word: str, known: Sequence[str], place: Place, expected: str) -> None:
     if word not in known:
         error = place.expected(expected, word)
         raise BenchError(f"{error}.{did_you_mean(word, known)} Known are {', '.join(known)}.")

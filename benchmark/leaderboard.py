@@ -1,12 +1,12 @@
 """``leaderboard.md`` as a pure function of records: any order of them gives the same bytes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmark.field_table import read_field
 from benchmark.markdown import markdown_table
+from benchmark.published import Field, read_field
 from benchmark.ranking import (
     FIELD_KEYS,
     KEYS,
@@ -103,14 +103,12 @@ def page_of(results_dir: Path, form: str) -> str:
         BenchError: a record is not valid.
     """
     records = read_results(results_dir)
+    if form == "md":
+        return leaderboard(records)
     sections, left_out = ranking(records)
-    pages: dict[str, Callable[[], str]] = {
-        "md": lambda: leaderboard(records),
-        "csv": lambda: leaderboard_csv(sections),
-        "json": lambda: leaderboard_json(sections, left_out),
-        "latex": lambda: leaderboard_latex(sections),
-    }
-    return pages[form]()
+    if form == "json":
+        return leaderboard_json(sections, left_out)
+    return leaderboard_csv(sections) if form == "csv" else leaderboard_latex(sections)
 
 
 def leaderboard(records: Iterable[Record]) -> str:
@@ -130,12 +128,13 @@ def leaderboard(records: Iterable[Record]) -> str:
     """
     sections, left_out = ranking(records)
     blocks = [INTRODUCTION, HOW_TO_READ if sections else "No run has been accepted so far.\n"]
-    blocks += [_section(section) for section in sections]
+    published = read_field()
+    blocks += [_section(section, published) for section in sections]
     blocks += [_left_out(left_out)] if left_out else []
     return "\n".join(blocks)
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, published: Field) -> str:
     """Tables of the runs that share data set, protocol and test list."""
     rows, first = section.rows, section.first
     test = first.splits["test"]
@@ -161,7 +160,7 @@ def _section(section: Section) -> str:
         header = ("", *(f"{name} {key}" for name in names for key in FIELD_KEYS))
         blocks += ["The same maps under rules of the field:\n",
                    markdown_table(header, _field_lines(section, names))]  # fmt: skip
-    reported = list(_reported_lines(first.data))
+    reported = list(_reported_lines(published, first.data))
     if reported:
         blocks += [REPORTED, markdown_table(REPORTED_HEADER, reported)]
     return "\n".join(blocks)
@@ -255,17 +254,16 @@ def _field_lines(section: Section, names: Sequence[str]) -> Iterable[Sequence[st
     yield "*ceiling*", *(percent(known[name].ceiling.get(key)) for name, key in places)
 
 
-def _reported_lines(data: str) -> Iterable[Sequence[str]]:
+def _reported_lines(published: Field, data: str) -> Iterable[Sequence[str]]:
     """What repositories print for a data set, in percent as printed; nothing of it was run here."""
-    field = read_field()
-    for network in field.networks:
+    for network in published.networks:
         if network.data == data and network.published:
-            leaked = field.leaked(network)
+            leaked = published.leaked(network)
             values = ", ".join(f"{key} {value:g}" for key, value in network.published.items())
             yield (
                 network.label,
                 values,
-                field.protocol_of(network.method) or NONE,
+                published.protocol_of(network.method) or NONE,
                 network.training,
                 "?" if leaked is None else str(leaked),
                 network.guidance,

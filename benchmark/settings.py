@@ -1,10 +1,11 @@
-"""Dotted settings as plain data: trees, hashes, and which of them may change a score."""
+"""Dotted settings as plain data: trees, hashes, values out of text, and which change a score."""
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 NOT_IN_HASH = re.compile(
     r"trainer\.(devices|num_nodes|accelerator|strategy)|data\.(num_workers|root|annotations|shards|shard_cache_gb)|"
@@ -53,3 +54,43 @@ def content_hash(content: object) -> str:
     """sha256 of plain values, the same for any order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parsed(value: object, kind: Any) -> object:
+    """A value as its field's type has it; text is read by the type, never guessed.
+
+    A string field keeps the raw text (``0123_456`` stays), a bool takes true or false only,
+    ``null`` is None where the field allows it.
+
+    Raises:
+        ValueError: the text is no value of that type.
+    """
+    options = get_args(kind) or (kind,)
+    if not isinstance(value, str):
+        return value
+    if type(None) in options and value == "null":
+        return None
+    if bool in options:
+        if value not in ("true", "false"):
+            raise ValueError(value)
+        return value == "true"
+    if str in options:
+        return _literal(value)
+    number = float(value) if float in options else int(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
+
+
+def _literal(text: str) -> str:
+    """The text, unless OmegaConf would put something else in its place."""
+    if "${" in text or text == "???":
+        raise ValueError(text)
+    return text
+
+
+def kind_name(kind: Any) -> str:
+    """A type in the words of an error message."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text",
+             type(None): "null"}  # fmt: skip
+    return " or ".join(words.get(option, str(option)) for option in get_args(kind) or (kind,))

@@ -78,8 +78,8 @@ def _field(options: argparse.Namespace) -> int:
         field_markdown,
         field_table,
         field_view,
-        read_field,
     )
+    from benchmark.published import read_field
 
     if options.plot is not None:
         raise BenchError("bench table field has no figure; leave --plot out")

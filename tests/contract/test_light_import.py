@@ -48,3 +48,17 @@ def test_a_light_command_loads_no_heavy_package(
     code, loaded = json.loads(done.stdout)
     assert code == 0
     assert HEAVY.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize(
+    "words", [("leaderboard", "--format", "md"), ("add", "--check")], ids=" ".join
+)
+def test_what_only_reads_records_does_without_torch(
+    words: tuple[str, ...], python: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = python("-c", LIST_MODULES, *words, "--results", "none", cwd=tmp_path)
+
+    code, loaded = json.loads(done.stdout)
+    assert code == 0
+    assert "numpy" in loaded
+    assert not {"torch", "pytorch_lightning", "omegaconf", "rich", "matplotlib"} & set(loaded)

@@ -16,8 +16,8 @@ from benchmark.field_table import (
     field_markdown,
     field_table,
     field_view,
-    read_field,
 )
+from benchmark.published import read_field
 from benchmark.records import (
     Checkpoint,
     Figures,
