@@ -151,17 +151,11 @@ class Attention(Method):
         return own
 
     @property
-    def learns(self) -> bool:
-        """Unless the weights are released ones."""
-        return self.released is None
-
-    @property
     def inputs(self) -> Inputs:
         """One segment; box maps on the grid of the streams where boxes are learned from."""
         asks = self.settings.supervision != "unsupervised"
         cells = self.settings.image_size // self.stride
-        asked = replace(super().inputs, box_map_size=cells if asks else 0)
-        return asked if self.own is None else self.own.inputs(asked)
+        return replace(super().inputs, box_map_size=cells if asks else 0)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch has no negative, or boxes are missing."""

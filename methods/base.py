@@ -106,6 +106,13 @@ class Stages(Protocol):
         """Writes a figure of the preparation into the record."""
 
 
+class OwnFrontEnd(Protocol):
+    """What the code of a method's authors asks of a clip; see ``methods.own_frontends``."""
+
+    def inputs(self, asked: Inputs) -> Inputs:
+        """What the datamodule must deliver, given what the settings ask for."""
+
+
 class Method(pl.LightningModule, ABC):
     """A sound-source localiser: ``training_step`` to learn, ``localize`` to answer.
 
@@ -122,6 +129,7 @@ class Method(pl.LightningModule, ABC):
     draw: Draw | None = None  # rows -> rows of further frames and sounds, for Batch.extra
     memory: MemoryConfig  # that of the run, while it trains
     released: ReleasedFile | None = None  # the file of others that it got its weights from
+    own: OwnFrontEnd | None = None  # that of the code of its authors, where it is asked for
 
     def __init__(self, config: MethodConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__()
@@ -136,7 +144,7 @@ class Method(pl.LightningModule, ABC):
     @property
     def learns(self) -> bool:
         """Whether a run trains the method; where not, it is tested as it was built."""
-        return True
+        return self.released is None
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -147,12 +155,13 @@ class Method(pl.LightningModule, ABC):
 
     @property
     def inputs(self) -> Inputs:
-        """What the datamodule must deliver."""
-        return Inputs(
+        """What the datamodule must deliver: one segment, as settings or the own front-end say."""
+        asked = Inputs(
             image_size=self.config.image_size,
             sample_rate_hz=self.config.sample_rate_hz,
             segment_seconds=self.config.segment_seconds,
         )
+        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where the settings cannot train on these data; called first of all."""

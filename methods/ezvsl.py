@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.chunks import in_chunks
 from methods.global_norm import gathered
@@ -27,7 +27,7 @@ from methods.object_guidance import (
 from methods.projected_streams import RELEASED_NAMES, ProjectedConfig
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_parts, projected_streams
-from methods.response import cosine_localization, response_maps
+from methods.response import bytes_of_maps, cosine_localization, response_maps
 
 TRAINING = {
     "optim.lr": 1e-4,
@@ -67,17 +67,6 @@ class Ezvsl(Method):
         self.guide = object_guide(config, backbone=config.backbone)
         if self.guide is not None:
             self.card = guided_card(self.card)
-
-    @property
-    def learns(self) -> bool:
-        """Unless the weights are released ones."""
-        return self.released is None
-
-    @property
-    def inputs(self) -> Inputs:
-        """One segment, as all have it or as the code does."""
-        asked = super().inputs
-        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative."""
@@ -134,8 +123,7 @@ def largest_responses(sound: Tensor, visual: Tensor, maps: str = "auto") -> Tens
     def largest(images: Tensor) -> Tensor:
         return response_maps(sound, images).amax((-2, -1)).T
 
-    row_bytes = len(sound) * visual.shape[2] * visual.shape[3] * max(sound.element_size(), 4)
-    return in_chunks(largest, [visual], row_bytes, maps)
+    return in_chunks(largest, [visual], bytes_of_maps(visual, len(sound)), maps)
 
 
 def both_directions(logits: Tensor, directions: str) -> Tensor:

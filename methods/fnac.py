@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig, require_known
 from methods.ezvsl import TRAINING, both_directions, pair_logits
 from methods.global_norm import gathered
@@ -91,17 +91,6 @@ class Fnac(Method):
         self.guide = object_guide(config, backbone=config.backbone)
         if self.guide is not None:
             self.card = guided_card(self.card)
-
-    @property
-    def learns(self) -> bool:
-        """Unless the weights are released ones."""
-        return self.released is None
-
-    @property
-    def inputs(self) -> Inputs:
-        """One segment, as all have it or as the code does."""
-        asked = super().inputs
-        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.global_norm import gathered, own_rows
 from methods.lvs_vanilla import RECIPE, SMALL
@@ -65,17 +65,6 @@ class Lvs(Method):
             self.card = replace(self.card, pretraining=PRETRAINING)
             parts = streams_parts(self.streams)
             self.released = load_released(self, parts, config.checkpoint, "lvs", LVS_NAMES)
-
-    @property
-    def learns(self) -> bool:
-        """Unless the weights are released ones."""
-        return self.released is None
-
-    @property
-    def inputs(self) -> Inputs:
-        """One segment, as all have it or as the LVS code does."""
-        asked = super().inputs
-        return asked if self.own is None else self.own.inputs(asked)
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative."""

@@ -109,16 +109,28 @@ def pooled_negatives(sound: Tensor, visual: Tensor, pool: str, maps: str = "auto
     Returns:
         ``(M, N)``.
     """
-    cells = visual.shape[2] * visual.shape[3]
     if pool == "mean":
+        cells = visual.shape[2] * visual.shape[3]
         return _einsum("md,ndhw->mn", sound, visual) / cells
 
     def masked(images: Tensor) -> Tensor:
         alpha = response_maps(sound, images)  # (M, n, h, w)
         return masked_mean(alpha, soft_mask(alpha)).T
 
-    row_bytes = len(sound) * cells * max(sound.element_size(), 4)
-    return in_chunks(masked, [visual], row_bytes, maps).T
+    return in_chunks(masked, [visual], bytes_of_maps(visual, len(sound)), maps).T
+
+
+def bytes_of_maps(visual: Tensor, sounds: int) -> int:
+    """Bytes of the maps of so many sounds on one image, which are never in half precision.
+
+    Args:
+        visual: ``(N, D, h, w)``.
+        sounds: how many.
+
+    >>> bytes_of_maps(torch.zeros(2, 8, 3, 5), 10)
+    600
+    """
+    return sounds * visual.shape[2] * visual.shape[3] * max(visual.element_size(), 4)
 
 
 def contrastive_rows(positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules.base import ClipData
-from datamodules.clip import Batch, Clip, Inputs, Localization
+from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig, require_known
 from methods.chunks import in_chunks
 from methods.ezvsl import TRAINING
@@ -32,7 +32,7 @@ from methods.object_guidance import (
 from methods.projected_streams import ProjectedConfig, drop, require_share
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_streams
-from methods.response import paired_maps, response_maps
+from methods.response import bytes_of_maps, paired_maps, response_maps
 from metrics.errors import BenchError
 
 CHOICES = {"weights": ("ema", "online"), "classified": ("sound", "each")}
@@ -97,17 +97,6 @@ class Slavc(Method):
         self.guide = object_guide(config, backbone=config.backbone)
         if self.guide is not None:
             self.card = guided_card(self.card, CALIBRATED)
-
-    @property
-    def learns(self) -> bool:
-        """Unless the weights are released ones."""
-        return self.released is None
-
-    @property
-    def inputs(self) -> Inputs:
-        """One segment, as all have it or as the code does."""
-        asked = super().inputs
-        return asked if self.own is None else self.own.inputs(asked)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -192,7 +181,7 @@ def sounds_of_images(
         )
         return factorised(*(each.flatten(2) / temperature for each in pair))
 
-    return in_chunks(rows, images, _row_bytes(images[0], len(every[0])), maps)
+    return in_chunks(rows, images, bytes_of_maps(images[0], len(every[0])), maps)
 
 
 def images_of_sounds(
@@ -208,7 +197,7 @@ def images_of_sounds(
         both = (response_maps(a, v) for a, v in zip((first, second), every, strict=True))
         return factorised(*(each.flatten(2) / temperature for each in both))
 
-    return in_chunks(rows, sounds, _row_bytes(every[0], len(every[0])), maps)
+    return in_chunks(rows, sounds, bytes_of_maps(every[0], len(every[0])), maps)
 
 
 def factorised(which: Tensor, where: Tensor) -> Tensor:
@@ -227,7 +216,3 @@ def factorised(which: Tensor, where: Tensor) -> Tensor:
     tensor([[-0.6931, -0.6931]])
     """
     return (which.log_softmax(1) + where.log_softmax(2)).logsumexp(2)
-
-
-def _row_bytes(images: Tensor, others: int) -> int:
-    return others * images.shape[2] * images.shape[3] * max(images.element_size(), 4)

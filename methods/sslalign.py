@@ -4,7 +4,7 @@ Senocak et al. 2023. The network is that of `lvs`; training code was not release
 and not trained. Source: https://github.com/kaistmm/SSLalignment at e7ae3c5.
 """
 
-from datamodules.clip import Clip, Inputs, Localization
+from datamodules.clip import Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import LVS_NAMES, ReleasedConfig, released_streams, streams_parts
@@ -22,17 +22,6 @@ class SslAlign(Method):
         self.streams, self.own, path = released_streams(config, "sslalign")
         parts = streams_parts(self.streams)
         self.released = load_released(self, parts, path, "sslalign", LVS_NAMES)
-
-    @property
-    def learns(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def inputs(self) -> Inputs:
-        """One segment, as its own code has it or as all others do."""
-        asked = super().inputs
-        return asked if self.own is None else self.own.inputs(asked)
 
     def localize(self, clip: Clip) -> Localization:
         """The cosine map of a clip's sound on its frame; confidence is its maximum."""

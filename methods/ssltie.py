@@ -5,7 +5,7 @@ https://github.com/jinxiang-liu/SSL-TIE at c49e6a9, whose files hold three layer
 output depends on.
 """
 
-from datamodules.clip import Clip, Inputs, Localization
+from datamodules.clip import Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import SSLTIE_NAMES, ReleasedConfig, released_streams, streams_parts
@@ -23,17 +23,6 @@ class SslTie(Method):
         self.streams, self.own, path = released_streams(config, "ssltie")
         parts = streams_parts(self.streams)
         self.released = load_released(self, parts, path, "ssltie", SSLTIE_NAMES)
-
-    @property
-    def learns(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def inputs(self) -> Inputs:
-        """One segment, as its own code has it or as all others do."""
-        asked = super().inputs
-        return asked if self.own is None else self.own.inputs(asked)
 
     def localize(self, clip: Clip) -> Localization:
         """The cosine map of a clip's sound on its frame; confidence is its maximum."""
