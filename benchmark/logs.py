@@ -105,7 +105,7 @@ class Panel(Callback):
         """A panel of ``count`` clips; a training that is resumed adds to what is there.
 
         Raises:
-            BenchError: ``count`` is negative, or the data set has no pictures.
+            BenchError: ``count`` is negative.
         """
         if count < 0:
             raise BenchError(f"logging.panel={count} must be 0 or more clips")
@@ -113,6 +113,20 @@ class Panel(Callback):
         size = len(data.report.splits[self.split])
         rows = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
         self.data, self.folder, self.rows = data, folder, rows
+        self.frames: list[NDArray[np.uint8]] = []  # (H, W, 3) of each clip's target segment
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Reads the frames; raises BenchError before the first step where nothing can be shown."""
+        assert isinstance(pl_module, Method)
+        if not pl_module.card.localises:
+            raise BenchError(
+                f"logging.panel={len(self.rows)} shows maps, and the method has none with these "
+                "settings, only classes of segments; leave logging.panel out"
+            )
+        segment = self.data.inputs.num_segments // 2
+        for row in self.rows:
+            frame = self.data.frames(self.split, int(row))[segment]
+            self.frames.append(frame.permute(1, 2, 0).contiguous().numpy())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Asks for the maps of the epoch that ended."""
@@ -123,7 +137,7 @@ class Panel(Callback):
         kept = self.folder / PANEL / f"epoch_{trainer.current_epoch:04d}.npy"
         with unfinished(kept) as beside, beside.open("wb") as file:
             np.save(file, self._maps(pl_module))
-        picture = epochs_picture(self._frames(), self._epochs())
+        picture = epochs_picture(self.frames, self._epochs())
         write_picture(self.folder / f"{PANEL}.png", picture)
         for logger in trainer.loggers:
             _show(logger, picture, trainer.current_epoch)
@@ -142,12 +156,6 @@ class Panel(Callback):
             for module, training in modes.items():
                 module.training = training
         return np.concatenate(found)
-
-    def _frames(self) -> list[NDArray[np.uint8]]:
-        """Frame of each clip's target segment, ``(H, W, 3)``."""
-        segment = self.data.inputs.num_segments // 2
-        frames = [self.data.frames(self.split, int(row))[segment] for row in self.rows]
-        return [frame.permute(1, 2, 0).contiguous().numpy() for frame in frames]
 
     def _epochs(self) -> Mapping[str, NDArray[np.float32]]:
         """Maps of the epochs that are shown, evenly spread, the last one among them."""

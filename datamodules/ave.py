@@ -169,7 +169,16 @@ class Ave(FolderClips):
         return [frame_id for frame_id, _ in self.files_of(sample_id)]
 
     def frames(self, split: str, row: int) -> Tensor:
-        """The frame of each second, ``(T, 3, H, W)`` uint8."""
+        """The frame of each second, ``(T, 3, H, W)`` uint8.
+
+        Raises:
+            BenchError: features stand in for the pictures, which are not here.
+        """
+        if not self.has_media:
+            raise BenchError(
+                f"{self._root} has no pictures of AVE, only features; give data.root=DIR with "
+                "them, or leave out what shows pictures"
+            )
         pairs = self.files_of(self.report.splits[split].ids[row])
         return torch.stack([self._frame(frame_id) for frame_id, _ in pairs])
 

@@ -28,12 +28,12 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """``trained(*settings)``: the folder of a run that takes a second."""
     monkeypatch.setenv("AVLOC_CACHE", str(tmp_path / "cache"))
 
-    def folder(*settings: str) -> Path:
+    def folder(*settings: str, method: str = "lvs") -> Path:
         changed = {word.partition("=")[0] for word in settings}
         tiny = [word for word in TINY if word.partition("=")[0] not in changed]
         runs = f"logging.runs={tmp_path / 'runs'}"
         return run(
-            compose("lvs", "synthetic", overrides=[*tiny, runs, *settings]), fresh=True
+            compose(method, "synthetic", overrides=[*tiny, runs, *settings]), fresh=True
         ).folder
 
     return folder
@@ -143,3 +143,12 @@ def test_wandb_without_a_key_stays_on_this_machine(
 def test_a_panel_of_fewer_than_no_clips_is_refused(trained: Trained) -> None:
     with pytest.raises(BenchError, match=r"logging\.panel=-1 must be 0 or more clips"):
         trained("logging.panel=-1")
+
+
+def test_a_panel_of_a_method_without_maps_is_refused_before_it_trains(trained: Trained) -> None:
+    settings = ("data.segments=3", "method.num_segments=3", "data.event_share=0.7",
+                "method.supervision=weak", "method.fusion=addition",
+                "method.pretrained=null")  # fmt: skip
+
+    with pytest.raises(BenchError, match=r"logging\.panel=2 shows maps, and the method has none"):
+        trained("logging.panel=2", *settings, method="avfb")

@@ -419,6 +419,15 @@ def test_features_need_no_media(lists: Path, features: Path) -> None:
     assert (batch.clip.frames.shape, batch.clip.waveform.shape) == ((2, 10, 3, 0, 0), (2, 10, 0))
 
 
+def test_pictures_that_are_not_beside_the_features_are_asked_for_in_words(
+    lists: Path, features: Path
+) -> None:
+    data = of_features(lists, features)
+
+    with pytest.raises(BenchError, match=r"has no pictures of AVE, only features; give data\.root"):
+        data.frames("test", 0)
+
+
 def test_a_cell_of_the_features_keeps_its_place(lists: Path, features: Path) -> None:
     content = np.zeros((len(ROWS), 10, 7, 7, 512), np.float32)
     content[7, 3, 1, 5, 200] = 4.0
