@@ -1,6 +1,5 @@
 """What a record says of a file of weights that was tested in place of a training."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 from benchmark.config import RunConfig
 from benchmark.records import Checkpoint, Leakage, Record, SplitIdentity
 from datamodules.base import ClipData
+from datamodules.cache import file_sha256
 from methods.base import Method
 from methods.own_frontends import FRONT_ENDS
 
@@ -91,12 +91,6 @@ def has_same_test(record: Record, config: RunConfig, data: ClipData) -> bool:
     if record.data != config.data_name or "test" not in record.lists:
         return False
     return record.lists["test"].sha256 == data.report.lists["test"].sha256
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _own_list(record: Record) -> str | None:

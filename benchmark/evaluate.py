@@ -138,16 +138,13 @@ def _of_run(asked: Asked, run: Path) -> Evaluation:
     method = METHOD_REGISTRY.load(record.method, Method)  # type: ignore[type-abstract]
     words = [*_option_settings(asked, method, record.method), *asked.overrides]
     settings: dict[str, object] = dict(_kept_settings(record, asked.data, run, method))
-    if record.checkpoint is not None and record.checkpoint.kind == "released":
+    is_released = record.checkpoint is not None and record.checkpoint.kind == "released"
+    if is_released:
         settings["method.checkpoint"] = str(weights)
-        config = compose(
-            record.method, asked.data, overrides=words, limit=asked.limit, of_checkpoint=settings
-        )
-        return Evaluation(config, None)
     config = compose(
         record.method, asked.data, overrides=words, limit=asked.limit, of_checkpoint=settings
     )
-    return Evaluation(config, KeptWeights(weights, record))
+    return Evaluation(config, None if is_released else KeptWeights(weights, record))
 
 
 def _require_weights(record: Record, run: Path, weights: Path) -> None:

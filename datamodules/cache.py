@@ -55,7 +55,7 @@ def _rename_unless_taken(unfinished: Path, folder: Path) -> None:
 
 def file_entry(path: Path) -> FileEntry:
     """Size and hash of a file."""
-    return FileEntry(bytes=path.stat().st_size, sha256=_sha256(path))
+    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def file_entries(folder: Path, pattern: str) -> dict[str, FileEntry]:
@@ -79,11 +79,12 @@ def first_difference(folder: Path, entries: dict[str, FileEntry]) -> str | None:
         if size != entry["bytes"]:
             return f"{name} has {size} bytes, expected {entry['bytes']}"
     for name, entry in entries.items():
-        if _sha256(folder / name) != entry["sha256"]:
+        if file_sha256(folder / name) != entry["sha256"]:
             return f"{name} does not have the sha256 in spec.json"
     return None
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
