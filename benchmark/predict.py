@@ -1,9 +1,7 @@
 """Where in a picture of the user's own a trained run sees the source of each of several sounds."""
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
-from os import W_OK, access
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from benchmark.config import recorded_extractor, recorded_settings
 from benchmark.drawing import AnswerPicture, answer_sheet, screen_words
-from benchmark.predictions import OWN, SWAPPED, write_predictions
+from benchmark.predictions import write_predictions
 from benchmark.records import Record, read_record
 from benchmark.registry import DISTRIBUTION, METHOD_REGISTRY
 from benchmark.stages import WEIGHTS, load_weights
@@ -30,13 +28,9 @@ from datamodules.media import (
 )
 from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
 from datamodules.proposals import Extractor
-from datamodules.video_streams import MP4_HEAD
 from methods.base import Method
 from methods.floors import Floor
 from metrics.errors import BenchError
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
-FILES_OF_A_RUN = (OWN, SWAPPED, "samples.png")
 
 
 class Trained(NamedTuple):
@@ -372,54 +366,3 @@ def write_maps(path: Path, ids: Sequence[str], places: Sequence[Place]) -> None:
 def _rows(values: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
     there = [value for value in values if value is not None]
     return np.stack(there) if there else None
-
-
-def check_outputs(
-    picture: Path, maps: Path | None, inputs: Sequence[Path], *, film: Path | None = None
-) -> None:
-    """Nothing, or an error before any work is done where a file should not be written.
-
-    Args:
-        picture: path of ``--out``; an older picture there is replaced.
-        maps: path of ``--npz``; an older archive there is replaced.
-        inputs: files that are read.
-        film: path beside ``--out``; an older film there is replaced.
-
-    Raises:
-        BenchError: the name has another ending, the folder is absent or read-only, or what is
-            there is an input, a result of a run or another kind of file.
-    """
-    _check_output(picture, ".png", inputs, "give --out another FILE.png")
-    if maps is not None:
-        _check_output(maps, ".npz", inputs, "give --npz another FILE.npz")
-    if film is not None:
-        remedy = "give --out another FILE.png, beside which the film is written"
-        _check_output(film, ".mp4", inputs, remedy)
-
-
-def _check_output(path: Path, ending: str, inputs: Sequence[Path], remedy: str) -> None:
-    def refuse(reason: str) -> BenchError:
-        return BenchError(f"{path} is not written ({reason}); {remedy}")
-
-    if path.suffix.lower() != ending:
-        raise refuse(f"its name does not end in {ending}")
-    if not path.parent.is_dir():
-        raise refuse(f"{path.parent} is no folder")
-    if not access(path.parent, W_OK):
-        raise refuse(f"{path.parent} may not be written to")
-    if not path.exists():
-        return
-    if path.name in FILES_OF_A_RUN and (path.parent / "record.json").exists():
-        raise refuse("it is a result of the run")
-    if any(given.exists() and path.samefile(given) for given in inputs):
-        raise refuse("it is read")
-    if not (path.is_file() and _is_of_kind(path, ending)):
-        raise refuse("it is there and is another kind of file")
-
-
-def _is_of_kind(path: Path, ending: str) -> bool:
-    if ending == ".npz":
-        return zipfile.is_zipfile(path)
-    with path.open("rb") as stream:
-        start = stream.read(8)
-    return start[4:] == MP4_HEAD if ending == ".mp4" else start == PNG_START

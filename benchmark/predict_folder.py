@@ -1,9 +1,11 @@
 """Maps for a whole folder of one's own pictures, sounds and videos."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.output_files import check_in_folder
 from benchmark.predict import Place, Trained, draw, predict, write_maps
 from benchmark.records import write_json
 from benchmark.video_strips import draw_video, video_strip
@@ -45,23 +47,26 @@ class FolderAnswers(NamedTuple):
 def files_of(folder: Path) -> OwnFiles:
     """The pictures, sounds and videos that lie in a folder; files of other kinds are left out.
 
-    ``street.jpg`` goes with ``street.wav`` and with ``street.dog.wav``.
+    ``street.jpg`` goes with ``street.wav`` and with ``street.dog.wav``; the latter goes with
+    ``street.dog.jpg`` instead where there is one.
 
     Raises:
         BenchError: there is nothing to ask about, or two answers would have one name.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-    pictures = {
-        path: tuple(sound for sound in sounds if sound.name.startswith(f"{path.stem}."))
-        for path in files
-        if path.suffix.lower() in PICTURES
+    pictures: dict[Path, list[Path]] = {
+        path: [] for path in files if path.suffix.lower() in PICTURES
     }
+    stems = {path.stem for path in pictures}
+    stem_of = {sound: _longest_start(sound.name, stems) for sound in sounds}
+    for path, own in pictures.items():
+        own += [sound for sound in sounds if stem_of[sound] == path.stem]
     paired = {sound for own in pictures.values() for sound in own}
     alone = [path for path, own in pictures.items() if not own]
     alone += [sound for sound in sounds if sound not in paired]
     found = OwnFiles(
-        {path: own for path, own in pictures.items() if own},
+        {path: tuple(own) for path, own in pictures.items() if own},
         tuple(path for path in files if path.suffix.lower() in VIDEOS),
         tuple(sorted(alone)),
     )
@@ -70,14 +75,19 @@ def files_of(folder: Path) -> OwnFiles:
             f"{folder} holds no video and no picture with a sound; put street.wav beside "
             "street.jpg, or give --image and --sound"
         )
-    stems = [path.stem for path in found.asked]
-    twice = next((path for path in found.asked if stems.count(path.stem) > 1), None)
+    asked = [path.stem for path in found.asked]
+    twice = next((path for path in found.asked if asked.count(path.stem) > 1), None)
     if twice is not None:
         raise BenchError(
             f"{folder} has several of the name {twice.stem}, whose answers would be one "
             f"{twice.stem}.png; rename all but one"
         )
     return found
+
+
+def _longest_start(name: str, stems: Set[str]) -> str | None:
+    """The longest of the stems that a name begins with, before a dot."""
+    return max((stem for stem in stems if name.startswith(f"{stem}.")), key=len, default=None)
 
 
 def predict_folder(
@@ -94,7 +104,8 @@ def predict_folder(
         extractor: of proposals, where the method asks for them.
 
     Raises:
-        BenchError: none of the files could be answered, or ``out`` cannot be made.
+        BenchError: none of the files could be answered, ``out`` cannot be made, or an answer would
+            replace what is read or is no older answer; nothing is written then.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -102,6 +113,10 @@ def predict_folder(
         raise BenchError(
             f"{out} cannot be made ({error.strerror}); give --out a folder that you may write to"
         ) from error
+    pictures = [f"{path.stem}.png" for path in files.asked]
+    films = [f"{path.stem}.mp4" for path in files.videos]
+    read = [*files.asked, *chain(*files.pictures.values()), *files.alone]
+    check_in_folder(out, [*pictures, *films, MAPS], read)
     answers: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
     maps: list[tuple[str, Place]] = []

@@ -48,14 +48,8 @@ def add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from benchmark.predict import (
-        check_outputs,
-        draw,
-        extractor_for,
-        load_trained,
-        predict,
-        write_maps,
-    )
+    from benchmark.output_files import check_outputs
+    from benchmark.predict import draw, extractor_for, load_trained, predict, write_maps
 
     quiet_lightning()
     videos = _videos(options)
@@ -110,7 +104,8 @@ def _videos(options: argparse.Namespace) -> list[str]:
 
 
 def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
-    from benchmark.predict import check_outputs, extractor_for, load_trained, write_maps
+    from benchmark.output_files import check_outputs
+    from benchmark.predict import extractor_for, load_trained, write_maps
     from benchmark.video_strips import draw_video, video_strip
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
@@ -170,7 +165,8 @@ def _predict_folder(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _predict_clip(options: argparse.Namespace) -> int:
-    from benchmark.predict import check_outputs, load_trained
+    from benchmark.output_files import check_outputs
+    from benchmark.predict import load_trained
     from benchmark.strips import draw_strip, picture_name, strip_lines, strip_of
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,

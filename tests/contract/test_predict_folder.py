@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark.predict_folder import files_of
 from benchmark.predictions import read_predictions
@@ -103,6 +104,34 @@ def test_a_folder_without_pairs_and_videos_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BenchError, match=r"holds no video and no picture with a sound; put street"):
         files_of(tmp_path)
+
+
+def test_a_sound_goes_with_the_longest_name_that_its_own_begins_with(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.b.jpg", "a.wav", "a.b.wav", "a.b.c.wav"):
+        (tmp_path / name).write_bytes(b"")
+
+    found = files_of(tmp_path)
+
+    names = {path.name: [sound.name for sound in own] for path, own in found.pictures.items()}
+    assert names == {"a.jpg": ["a.wav"], "a.b.jpg": ["a.b.c.wav", "a.b.wav"]}
+
+
+@pytest.mark.parametrize("name", ["street.png", "concert.mp4"])
+def test_answers_do_not_replace_what_is_asked_about(
+    bench: Bench, run: Path, own: Path, name: str
+) -> None:
+    Image.open(own / "street.jpg").save(own / "street.png")
+    (own / "street.jpg").unlink()
+    if name == "concert.mp4":
+        (own / "street.png").unlink()
+    kept = (own / name).read_bytes()
+
+    done = bench("predict", "--run", run, own, "--out", own)
+
+    assert done.code == 2
+    assert f"{name} is not written (it is read); give --out another folder" in done.err
+    assert (own / name).read_bytes() == kept
+    assert not (own / "bay.png").exists()
 
 
 def test_two_answers_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -14,15 +14,8 @@ import torch
 from PIL import Image
 
 from benchmark.config import compose
-from benchmark.predict import (
-    Trained,
-    check_outputs,
-    draw,
-    extractor_for,
-    load_trained,
-    predict,
-    write_maps,
-)
+from benchmark.output_files import check_outputs
+from benchmark.predict import Trained, draw, extractor_for, load_trained, predict, write_maps
 from benchmark.predictions import read_predictions
 from benchmark.records import Distribution, Record, read_record, write_record
 from datamodules.clip import Clip, Inputs, Localization, Resizing
