@@ -27,6 +27,7 @@ from benchmark.records import (
 )
 from metrics.bootstrap import RESAMPLES, bootstrap_means
 from metrics.errors import BenchError, did_you_mean, first_repeat
+from metrics.scoring import LOWER_IS_BETTER
 
 Column = NDArray[np.float64]
 FIRST = ("ciou@0.5", "ciou@0.3", "auc", "mean_iou", "pixel_ap", "pointing")
@@ -466,10 +467,13 @@ def _cells(key: str, test: PairedTest) -> tuple[str, ...]:
 
 def verdict(key: str, test: PairedTest) -> str:
     """What the 95 % interval of a difference says, in words."""
-    word = "higher" if NOT_BETTER.fullmatch(key) else "better"
-    if test.ci95[0] > ROUNDING:
-        return f"A is {word}"
-    return f"B is {word}" if test.ci95[1] < -ROUNDING else "no difference shown"
+    low, high = test.ci95
+    if low <= ROUNDING and high >= -ROUNDING:
+        return "no difference shown"
+    if NOT_BETTER.fullmatch(key):
+        return "A is higher" if low > ROUNDING else "B is higher"
+    is_a = (low > ROUNDING) != (key in LOWER_IS_BETTER)
+    return "A is better" if is_a else "B is better"
 
 
 def _side_line(side: Side) -> str:

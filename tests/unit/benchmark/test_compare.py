@@ -179,6 +179,8 @@ def test_the_sign_test_is_the_exact_binomial_sum(counts: tuple[int, int]) -> Non
         ("auc", 0.0, 0.1, "no difference shown"),
         ("swap_auc", 0.01, 0.2, "A is higher"),
         ("threshold", -0.2, -0.01, "B is higher"),
+        ("context_pointing", 0.01, 0.2, "B is better"),
+        ("context_pointing", -0.2, -0.01, "A is better"),
     ],
 )
 def test_the_verdict_is_whether_the_interval_holds_zero(
