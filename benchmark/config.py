@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, PATHS, flat, kind_name, nested, parsed
+from benchmark.typed_yaml import content_of
 from datamodules.base import ClipData, DataConfig, extractor_of
 from datamodules.proposals import Extractor
 from methods.base import MemoryConfig, Method, MethodConfig, OptimConfig
@@ -182,13 +182,32 @@ def compose(
     command_line = split_overrides(overrides)
     apply("command line", command_line)
     if limit is not None:
-        batch_size = max(2, min(schema.data.batch_size, limit // 2))
+        batch_size = min(schema.data.batch_size, max(2, limit // 2))
         if "data.batch_size" not in command_line and batch_size != schema.data.batch_size:
             apply("--limit", {"data.batch_size": batch_size})
     if schema.seed > LARGEST_SEED:
         raise BenchError(f"seed must be at most {LARGEST_SEED}, got {schema.seed}")
     OmegaConf.set_readonly(schema, True)
     return _run_config(schema, method_name, data_name, chosen, kinds, layers, overrides)
+
+
+def data_alone(name: str, overrides: Sequence[str] = ()) -> tuple[type[ClipData], DataConfig]:
+    """The class and the settings of a data set for which no method is chosen.
+
+    Args:
+        name: of the data set.
+        overrides: ``data.key=value``.
+
+    Raises:
+        BenchError: the data set or a setting is unknown, or a setting is none of the data.
+    """
+    foreign = next((word for word in overrides if not word.startswith("data.")), None)
+    if foreign is not None:
+        raise BenchError(
+            f"{foreign} is no setting of the data; only data.* settings may be given here"
+        )
+    kind: type[ClipData] = DATA_REGISTRY.load(name, ClipData)  # type: ignore[type-abstract]
+    return kind, compose("center", name, overrides=overrides).data
 
 
 class MethodSettings(NamedTuple):
@@ -377,13 +396,12 @@ def read_settings(path: Path) -> dict[str, object]:
     here.
 
     Raises:
-        BenchError: the file is missing or is no YAML mapping.
+        BenchError: the file is missing, is no YAML mapping or has a key twice.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise BenchError(f"--config {path} cannot be read: {reason}") from error
+        tree = content_of(path)
+    except BenchError as error:
+        raise BenchError(f"--config {error}") from error
     if not isinstance(tree, dict):
         raise BenchError(f"--config {path} must hold settings such as 'optim: {{lr: 1e-4}}'")
     return dict(flat(tree))

@@ -105,6 +105,13 @@ def test_a_large_limit_lowers_nothing() -> None:
     assert (config.data.batch_size, config.layers["data.batch_size"]) == (64, "preset small")
 
 
+def test_a_limit_raises_no_batch_size(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("data: {batch_size: 1}\n")
+
+    assert composed(files=[path], limit=40).data.batch_size == 1
+
+
 def test_a_limit_leaves_what_the_command_line_says() -> None:
     assert composed("data.batch_size=30", limit=40).data.batch_size == 30
 
@@ -290,8 +297,9 @@ def test_a_file_may_hold_dotted_keys_and_null(tmp_path: Path) -> None:
         ("optim: {lr: 1e-4", "cannot be read: while parsing a flow mapping"),
         ("- lr\n- 1\n", "must hold settings such as 'optim: {lr: 1e-4}'"),
         ("", "must hold settings"),
+        ("seed: 1\nseed: 2\n", "cannot be read: key 'seed' is given twice"),
     ],
-    ids=["broken", "list", "empty"],
+    ids=["broken", "list", "empty", "twice"],
 )
 def test_a_file_that_is_no_mapping_is_refused_by_name(
     tmp_path: Path, text: str, words: str
