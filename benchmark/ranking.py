@@ -49,8 +49,8 @@ class Claim(NamedTuple):
 class Row:
     """All ranked runs of one method in one variant: they differ in their seed only."""
 
-    label: str
     records: tuple[Record, ...]  # by seed
+    mark: str | None = None  # hash, where settings do not tell the row from another one
 
     @property
     def first(self) -> Record:
@@ -58,10 +58,14 @@ class Row:
         return self.records[0]
 
     @property
+    def label(self) -> str:
+        """Name in a table."""
+        return _label(self.first) + ("" if self.mark is None else f" {self.mark}")
+
+    @property
     def settings(self) -> tuple[str, ...]:
-        """What its user changed, sorted, and where that is not enough a hash."""
-        told = _label(self.first)
-        return (*changed_settings(self.first), *self.label.removeprefix(told).split())
+        """What tells it from its method, in words, and where that is not enough a hash."""
+        return (*_own_words(self.first), *([] if self.mark is None else [self.mark]))
 
     @property
     def pretraining(self) -> str:
@@ -275,7 +279,7 @@ def _latest_ranked(ordered: Sequence[Record]) -> tuple[list[Record], list[tuple[
         if not ranked:
             left_out.append((record, reason))
             continue
-        place = (record.data, record.splits["test"].sha256, variant_key(record), record.seed)
+        place = (*section_key(record), variant_key(record), record.seed)
         if place in latest:
             left_out.append((latest[place], "the same run was made again later"))
         latest[place] = record
@@ -291,8 +295,8 @@ def _rows(records: Sequence[Record]) -> list[Row]:
     repeated = {label for label in labels.values() if list(labels.values()).count(label) > 1}
     rows = [
         Row(
-            labels[key] + (f" #{key[:6]}" if labels[key] in repeated else ""),
             tuple(sorted(members, key=lambda record: record.seed)),
+            f"#{key[:6]}" if labels[key] in repeated else None,
         )
         for key, members in groups.items()
     ]
@@ -307,10 +311,15 @@ def _rank(row: Row) -> tuple[bool, float]:
 
 def _label(record: Record) -> str:
     """Method with what its user changed, so that a variant is not taken for the method."""
-    changed = list(changed_settings(record))
-    if record.checkpoint is not None:
-        changed.append(f"{record.checkpoint.kind} weights {record.checkpoint.sha256[:8]}")
-    return record.method + (f" ({', '.join(changed)})" if changed else "")
+    words = _own_words(record)
+    return record.method + (f" ({', '.join(words)})" if words else "")
+
+
+def _own_words(record: Record) -> tuple[str, ...]:
+    """What its user changed, and which file of weights was tested."""
+    tested = record.checkpoint
+    weights = [] if tested is None else [f"{tested.kind} weights {tested.sha256[:8]}"]
+    return (*changed_settings(record), *weights)
 
 
 def changed_settings(record: Record) -> tuple[str, ...]:

@@ -439,9 +439,15 @@ def read_results(results_dir: Path) -> list[Record]:
     """Accepted records of a folder, in the order of their ids; none where it does not exist.
 
     Raises:
-        BenchError: one of them is not valid.
+        BenchError: one of them is not valid, or lies under another name than its id.
     """
-    return [read_record(path) for path in sorted(results_dir.glob("*.json"))]
+    records = []
+    for path in sorted(results_dir.glob("*.json")):
+        record = read_record(path)
+        if record.id != path.stem:
+            raise BenchError(f"{path} holds the record {record.id}; move it away or name it so")
+        records.append(record)
+    return records
 
 
 class ScoreTable(NamedTuple):

@@ -67,6 +67,12 @@ def test_any_order_of_records_gives_the_same_bytes(record: Record, partial: Reco
     assert len(pages) == 1
 
 
+def test_a_run_under_a_later_protocol_does_not_displace_one_of_another(record: Record) -> None:
+    page = leaderboard([record, replace(record, id="later", protocol="lvs")])
+
+    assert len(lines_with(page, "## synthetic, protocol ")) == 2
+
+
 def test_seeds_share_a_row_with_mean_spread_and_mean_interval(record: Record) -> None:
     page = leaderboard([seeded(record, 0, 0.5), seeded(record, 1, 0.54), seeded(record, 2, 0.58)])
 

@@ -67,6 +67,7 @@ def test_json_holds_rows_bounds_and_what_is_not_ranked(records: list[Record]) ->
     assert rows["lvs"]["trained_on_test_clips"] is None
     assert board["ceiling"] == records[0].ceiling
     assert [each["id"] for each in content["not_ranked"]] == [records[3].id]
+    assert "released weights abababab" in rows["lvs"]["settings"]
 
 
 def test_latex_has_a_line_for_each_row_and_bound_and_no_bare_underscore(

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import zipfile
 from dataclasses import replace
@@ -322,6 +323,16 @@ def test_adding_warns_of_uncommitted_code_and_of_leakage(tmp_path: Path, run_fol
         f"{record.id} ran from code with uncommitted changes",
         f"{record.id} trained on 7 test clips",
     ) == warnings
+
+
+def test_a_record_under_another_name_is_refused_with_its_file(
+    tmp_path: Path, record: Record
+) -> None:
+    copied = tmp_path / "copy.json"
+    shutil.copy(HISTORY / "complete.json", copied)
+
+    with pytest.raises(BenchError, match=rf"copy\.json holds the record {record.id}; move it"):
+        read_results(tmp_path)
 
 
 def test_results_of_a_folder_that_does_not_exist_are_none(tmp_path: Path) -> None:

