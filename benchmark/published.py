@@ -92,7 +92,10 @@ def read_field(path: Path = FIELD) -> Field:
         if twice is not None:
             raise BenchError(f"{path}: row {twice} stands {ids.count(twice)} times; rename one")
     for known in found.protocols:
-        protocol_named(known.protocol)
+        try:
+            protocol_named(known.protocol)
+        except BenchError as error:
+            raise BenchError(f"{path}: row {known.id}: protocol: {error}") from error
     for network in found.networks:
         _check(network, lists, f"{path}: row {network.id}")
     return found

@@ -454,7 +454,7 @@ networks:
          r"percentage in \[0, 100\], got 300\.0"),
         ("n: 5", "n: many", r"row a: n must be a whole number, got 'many'"),
         ("label: LVS, ", "", r"row one: key 'label' is missing"),
-        ("protocol: lvs", "protocol: lsv", r"lsv"),
+        ("protocol: lvs", "protocol: lsv", r"field\.yaml: row \w+: protocol: .*lsv"),
     ],
 )  # fmt: skip
 def test_a_file_that_says_what_cannot_be_is_refused(
