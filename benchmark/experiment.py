@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from benchmark.config import OVERRIDE, RunConfig, compose, split_overrides
 from benchmark.records import Record, is_ranked, read_record, read_results
@@ -21,7 +21,6 @@ from metrics.protocols import protocol_named
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 SYNTHETIC = "synthetic"
-T = TypeVar("T")
 FIGURES = ("success", "onscreen", "curve", "categories")  # drawings of benchmark/figures.py
 
 

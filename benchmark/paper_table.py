@@ -101,7 +101,8 @@ class PaperTable:
 
         Where runs of one data set scored different numbers of clips, those of the fullest count.
         """
-        records = [run.record for filled in self.rows for run in filled.runs]
+        runs = [run.record for filled in self.rows for run in filled.runs]
+        records = [one for one in runs if protocol in (one.protocol, *one.protocols)]
         found = {}
         for data in sorted({record.data for record in records}):
             fullest = max((r for r in records if r.data == data), key=lambda record: record.n)

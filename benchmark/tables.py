@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.records import (
+    BOXES,
     Checkpoint,
     Difference,
     Figures,
@@ -40,8 +41,13 @@ def run_table(record: Record) -> RenderableType:
     parts: list[RenderableType] = list(_scores(record))
     if any(record.comparisons.values()):
         parts.append(_differences(record))
-    if any(key in board.metrics for board in record.protocols.values() for key in FIELD_KEYS):
-        parts.append(_field_rules(record))
+    of_maps = {name: board for name, board in record.protocols.items() if name != BOXES}
+    of_boxes = {name: board for name, board in record.protocols.items() if name == BOXES}
+    if any(key in board.metrics for board in of_maps.values() for key in FIELD_KEYS):
+        title = "the same maps under rules of the field, in %"
+        parts.append(_boards_table(title, record.method, of_maps))
+    if of_boxes:
+        parts.append(_boards_table("boxes beside the maps, in %", record.method, of_boxes))
     parts.append(_facts(record))
     return Group(*parts)
 
@@ -73,13 +79,11 @@ def _fitting(keys: Sequence[str]) -> list[list[str]]:
     return groups
 
 
-def _field_rules(record: Record) -> Table:
+def _boards_table(title: str, method: str, boards: Mapping[str, ProtocolFigures]) -> Table:
     columns = [
-        _Column(f"{name} {key}", board, key)
-        for name, board in record.protocols.items()
-        for key in FIELD_KEYS
+        _Column(f"{name} {key}", board, key) for name, board in boards.items() for key in FIELD_KEYS
     ]
-    return _figures_table("the same maps under rules of the field, in %", record.method, columns)
+    return _figures_table(title, method, columns)
 
 
 def _figures_table(title: str, method: str, columns: Sequence[_Column]) -> Table:

@@ -136,3 +136,13 @@ def test_more_metrics_than_fit_go_into_further_tables(record: Record) -> None:
     assert shown.count("further metrics") == 2
     assert all(key in shown for key in many)
     assert "…" not in shown
+
+
+def test_boxes_stand_in_a_table_of_their_own(record: Record) -> None:
+    board = next(iter(record.protocols.values()))
+    shown = lines(replace(record, protocols={**record.protocols, "boxes": board}))
+
+    under_rules = shown.index("the same maps under rules of the field, in %")
+    of_boxes = shown.index("boxes beside the maps, in %")
+    assert "boxes ciou@0.5" not in " ".join(shown[under_rules:of_boxes])
+    assert "boxes ciou@0.5 boxes auc" in shown[of_boxes + 1 :]
