@@ -13,8 +13,8 @@ import numpy as np
 from benchmark.floor_cache import cached_ceiling, cached_floor, cached_floors
 from benchmark.predictions import OWN, SWAPPED, Given
 from benchmark.records import Record, write_scores
-from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
-from benchmark.settings import flat
+from benchmark.registry import DATA_REGISTRY
+from benchmark.settings import as_words, of_data
 from datamodules.ground_truth import READERS, GroundTruth, ground_truth
 from datamodules.id_lists import ids_sha256
 from datamodules.progress import progress_bar
@@ -73,7 +73,7 @@ class Board(NamedTuple):
 
     @property
     def best_floor(self) -> dict[str, str]:
-        """Name of the floor with the highest value, per metric; the first of equal ones."""
+        """Name of the best floor, per metric; the first of equal ones."""
         found = {key: best_floor(self.floors, key) for key in self.scores.metrics}
         return {key: name for key, name in found.items() if name is not None}
 
@@ -196,7 +196,7 @@ def _read_truth(place: Place, record: Record | None) -> GroundTruth:
             f"{foreign!r} is no setting of --data {place.data}, which is read from its "
             "annotations; give --root, --annotations or --list"
         )
-    recorded = {} if record is None else data_settings(record)
+    recorded = {} if record is None else of_data(record.config)
     test_list, its_list = place.test_list, recorded.get("data.test_list")
     if test_list is None and its_list is not None:
         test_list = Path(str(its_list))
@@ -212,42 +212,21 @@ def _read_truth(place: Place, record: Record | None) -> GroundTruth:
 
 def _own_truth(place: Place, record: Record | None) -> GroundTruth:
     """Truth of a data set that has no annotation file; torch is imported for it."""
-    from benchmark.config import compose, split_overrides
-    from datamodules.base import ClipData
-    from methods.base import Method
+    from benchmark.config import data_alone, split_overrides
+    from datamodules.clip import Inputs
 
     for option, path in (("--annotations", place.annotations), ("--list", place.test_list)):
         if path is not None:
             raise BenchError(f"data set {place.data!r} makes its own truth; leave {option} out")
-    given = split_overrides(place.overrides)
-    foreign = next((key for key in given if not key.startswith("data.")), None)
-    if foreign is not None:
-        raise BenchError(f"{foreign} changes no truth; only data.* settings may be given here")
-    settings = {} if record is None else data_settings(record)
+    settings = {} if record is None else of_data(record.config)
     if place.root is not None:
         settings["data.root"] = place.root
-    settings |= given
-    words = [f"{key}={as_written(value)}" for key, value in settings.items()]
-    config = compose("center", place.data, overrides=words)
-    floor = METHOD_REGISTRY.load("center", Method)  # type: ignore[type-abstract]
-    data_class = DATA_REGISTRY.load(place.data, ClipData)  # type: ignore[type-abstract]
-    method = floor(config.method, config.optim, seed=config.seed)
-    made = config.values.get("data.segments", 1)  # all of them, whatever a method would ask for
-    data = data_class(config.data, replace(method.inputs, num_segments=made), seed=config.seed)
+    words = as_words(settings | split_overrides(place.overrides))
+    data_class, config = data_alone(place.data, words)
+    made = getattr(config, "segments", 1)  # all of them, whatever a method would ask for
+    data = data_class(config, replace(Inputs(), num_segments=made), seed=0)
     data.setup("test")
     return GroundTruth(data.report.splits["test"].name, data.truth(), data.report.notes)
-
-
-def data_settings(record: Record) -> dict[str, object]:
-    """Settings ``data.*`` of a run by dotted key."""
-    return dict(flat({"data": record.config.get("data", {})}))
-
-
-def as_written(value: object) -> str:
-    """A value as it is written on the command line."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _warn_of_other_list(record: Record, found: GroundTruth) -> None:

@@ -50,6 +50,26 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def as_words(settings: Mapping[str, object]) -> list[str]:
+    """Dotted settings as they are written on the command line.
+
+    >>> as_words({"data.root": None, "data.limit": 4, "method.motion": True})
+    ['data.root=null', 'data.limit=4', 'method.motion=true']
+    """
+    return [f"{key}={_as_written(value)}" for key, value in settings.items()]
+
+
+def _as_written(value: object) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def of_data(config: Mapping[str, Any]) -> dict[str, object]:
+    """The settings ``data.*`` of a whole configuration, by dotted key."""
+    return dict(flat({"data": config.get("data", {})}))
+
+
 def content_hash(content: object) -> str:
     """sha256 of plain values, the same for any order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -14,7 +14,7 @@ from benchmark.drawing import StripPictures, strip_sheet
 from benchmark.predict import Place, Trained, answer_of, place_of
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY
-from benchmark.score import as_written, data_settings
+from benchmark.settings import as_words, of_data
 from datamodules.base import ClipData, ClipDataset, Split
 from datamodules.clip import Clip
 from datamodules.sampling import Keys
@@ -148,12 +148,9 @@ def recorded_data(
 ) -> ClipData:
     """The data of a run as a method gets them, whether or not it is the run's own."""
     given = {word.partition("=")[0] for word in overrides}
-    words = [
-        f"{key}={as_written(value)}"
-        for key, value in data_settings(record).items()
-        if key not in given
-    ]
-    config = compose(record.method, record.data, overrides=[*words, *overrides], seed=record.seed)
+    recorded = {key: value for key, value in of_data(record.config).items() if key not in given}
+    words = [*as_words(recorded), *overrides]
+    config = compose(record.method, record.data, overrides=words, seed=record.seed)
     kind: type[ClipData] = DATA_REGISTRY.load(record.data, ClipData)  # type: ignore[type-abstract]
     data = kind(config.data, method.inputs, seed=config.seed)
     data.setup(stage)

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from benchmark.config import compose
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY
-from benchmark.score import as_written
-from benchmark.settings import flat
+from benchmark.settings import as_words, flat
 from datamodules.base import ClipData
 from metrics.errors import BenchError
 
@@ -39,11 +38,12 @@ def again(record: Record) -> Again:
     except BenchError as error:
         return Again(lines_of(record), f"What is installed here cannot make this run: {error}")
     recorded = dict(flat(record.config))
-    added = [
-        f"{key}={as_written(value)}"
+    differs = {
+        key: value
         for key, value in recorded.items()
         if key in composed and key != SEED and not _is_same(composed[key], value)
-    ]
+    }
+    added = as_words(differs)
     unknown = sorted(recorded.keys() - composed.keys())
     kind: type[ClipData] = DATA_REGISTRY.load(record.data, ClipData)  # type: ignore[type-abstract]
     if kind.has_files:

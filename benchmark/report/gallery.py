@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmark.config import compose
+from benchmark.config import data_alone
 from benchmark.drawing import SheetSample, jpeg, map_picture, truth_picture
 from benchmark.predictions import OWN, read_predictions
 from benchmark.records import write_atomically
-from benchmark.registry import DATA_REGISTRY
 from benchmark.report.boards import Board
 from benchmark.report.found import FoundRun
 from benchmark.report.names import file_name
 from benchmark.report.tables import Head
-from benchmark.score import as_written
-from benchmark.settings import flat
+from benchmark.settings import as_words, flat
 from datamodules.base import ClipData
 from datamodules.clip import Inputs
 from datamodules.progress import progress_bar
@@ -175,17 +173,14 @@ def data_of_run(run: FoundRun) -> ClipData:
     except (OSError, ValueError, OmegaConfBaseException) as error:
         raise BenchError(f"{path} cannot be read ({error}); run it again") from error
     settings = dict(flat(cast("Mapping[str, Any]", tree))) if isinstance(tree, Mapping) else {}
-    words = [
-        f"{key}={as_written(value)}" for key, value in settings.items() if key.startswith("data.")
-    ]
-    config = compose("center", run.record.data, overrides=words)
-    kind: type[ClipData] = DATA_REGISTRY.load(run.record.data, ClipData)  # type: ignore[type-abstract]
+    of_data = {key: value for key, value in settings.items() if key.startswith("data.")}
+    kind, config = data_alone(run.record.data, as_words(of_data))
     inputs = replace(
         Inputs(),
-        num_segments=kind.segments_of(config.data),
+        num_segments=kind.segments_of(config),
         segment_seconds=float(settings.get("method.segment_seconds", Inputs.segment_seconds)),
     )
-    data = kind(config.data, inputs, seed=run.record.seed)
+    data = kind(config, inputs, seed=run.record.seed)
     data.setup("test")
     return data
 

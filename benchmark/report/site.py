@@ -26,7 +26,7 @@ from benchmark.report.names import file_name
 from benchmark.report.parts import SHOWN, breakdowns
 from benchmark.report.run_page import run_page
 from benchmark.report.tables import Table
-from benchmark.score import data_settings
+from benchmark.settings import of_data
 from datamodules.base import ClipData
 from datamodules.progress import progress_bar
 from datamodules.told_truth import told_truth
@@ -256,7 +256,7 @@ class _Site:
         if samples is None:
             return None
         settings = {
-            key.removeprefix("data."): value for key, value in data_settings(record).items()
+            key.removeprefix("data."): value for key, value in of_data(record.config).items()
         }
         return told_truth(record.data, samples.ids, settings)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from benchmark.verbs.parsing import (
     DONE,
     Verbs,
-    data_settings,
     declared,
     quiet_lightning,
     refuse_given,
+    split_settings,
 )
 from metrics.errors import BenchError
 
@@ -69,7 +69,7 @@ def _predict(options: argparse.Namespace) -> int:
         raise BenchError("several --run and --sound-of go with --id; give one --run without it")
     (run,) = options.run
     out = options.out or run / f"predict-{options.image.stem}.png"
-    of_data, of_method = data_settings(options.overrides)
+    of_data, of_method = split_settings(options.overrides)
     trained = load_trained(run, of_method)
     check_outputs(out, options.npz, [options.image, *options.sound])
     extractor = extractor_for(trained, of_data)
@@ -117,7 +117,7 @@ def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
     (run,), video = options.run, Path(videos[0])
     out = options.out or run / f"predict-{video.stem}.png"
     film = out.with_suffix(".mp4")
-    of_data, of_method = data_settings(options.overrides)
+    of_data, of_method = split_settings(options.overrides)
     trained = load_trained(run, of_method)
     check_outputs(out, options.npz, [video], film=film)
     found = video_strip(trained, video, extractor_for(trained, of_data))
@@ -147,7 +147,7 @@ def _predict_folder(options: argparse.Namespace, folder: Path) -> int:
         raise BenchError(f"give one --run with a folder, got {len(options.run)}")
     (run,) = options.run
     files = files_of(folder)
-    of_data, of_method = data_settings(options.overrides)
+    of_data, of_method = split_settings(options.overrides)
     trained = load_trained(run, of_method)
     out = options.out or run / f"predict-{folder.resolve().name}"
     found = predict_folder(trained, files, out, extractor_for(trained, of_data))
@@ -173,7 +173,7 @@ def _predict_clip(options: argparse.Namespace) -> int:
              "--npz": options.npz}  # fmt: skip
     refuse_given(given, "with --id, which shows a test clip")
     out = options.out or options.run[0] / picture_name(options.id)
-    of_data, of_method = data_settings(options.overrides)
+    of_data, of_method = split_settings(options.overrides)
     runs = [load_trained(run, of_method) for run in options.run]
     check_outputs(out, None, [])
     found = strip_of(runs, options.id, options.sound_of, of_data)

@@ -31,17 +31,14 @@ def add_doctor(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from benchmark.config import compose
+    from benchmark.config import data_alone
     from benchmark.doctor import inspection_dict, inspection_tables
-    from benchmark.registry import DATA_REGISTRY
-    from datamodules.base import ClipData
     from datamodules.clip import Inputs
     from datamodules.inspection import inspected
 
     root = () if options.root is None else (f"data.root={options.root}",)
-    config = compose("center", options.name, overrides=(*root, *options.overrides))
-    data_class = DATA_REGISTRY.load(options.name, ClipData)  # type: ignore[type-abstract]
-    found = inspected(options.name, data_class(config.data, Inputs(), seed=config.seed))
+    kind, config = data_alone(options.name, (*root, *options.overrides))
+    found = inspected(options.name, kind(config, Inputs(), seed=0))
     if options.json:
         print(json.dumps(inspection_dict(found), sort_keys=True))
     else:
@@ -108,19 +105,16 @@ def add_proposals(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _proposals(options: argparse.Namespace) -> int:
-    from benchmark.config import compose
-    from benchmark.registry import DATA_REGISTRY
-    from datamodules.base import ClipData
+    from benchmark.config import data_alone
     from datamodules.clip import Inputs
     from datamodules.proposal_store import make_proposals
 
     if options.workers is not None and options.workers < 1:
         raise BenchError(f"--workers must be at least 1, got {options.workers}")
     root = () if options.root is None else (f"data.root={options.root}",)
-    config = compose("center", options.data, overrides=(*root, *options.overrides))
-    kind = DATA_REGISTRY.load(options.data, ClipData)  # type: ignore[type-abstract]
-    inputs = Inputs(num_segments=kind.segments_of(config.data), proposals=1)
-    data = kind(config.data, inputs, seed=config.seed)
+    kind, config = data_alone(options.data, (*root, *options.overrides))
+    inputs = Inputs(num_segments=kind.segments_of(config), proposals=1)
+    data = kind(config, inputs, seed=0)
     made = make_proposals(data.pictures(), data.extractor, workers=options.workers)
     report = data.report
     missing = [*report.missing, *report.train_missing]
@@ -189,8 +183,7 @@ def add_shards(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 
 def _shards(options: argparse.Namespace) -> int:
-    from benchmark.config import compose
-    from benchmark.registry import DATA_REGISTRY
+    from benchmark.config import data_alone
     from datamodules.clip import Inputs
     from datamodules.folder_clips import FolderClips, FolderConfig
     from datamodules.shard_writer import plan_of, write_shards
@@ -198,12 +191,9 @@ def _shards(options: argparse.Namespace) -> int:
 
     if options.size < 1:
         raise BenchError(f"--size must be at least 1 MB, got {options.size}")
-    kind = DATA_REGISTRY.load(options.data, object)
-    if not issubclass(kind, FolderClips):
+    kind, config = data_alone(options.data, (*options.overrides, f"data.root={options.root}"))
+    if not (issubclass(kind, FolderClips) and isinstance(config, FolderConfig)):
         raise BenchError(f"data {options.data} has no files under a root that shards could hold")
-    words = (*options.overrides, f"data.root={options.root}")
-    config = compose("center", options.data, overrides=words).data  # no method matters here
-    assert isinstance(config, FolderConfig), "as its data set is files under a root"
     plan = plan_of(kind(config, Inputs(), seed=0), options.root, shard_bytes=options.size * 10**6)
     print(f"{plan.clips} clips: {plan.bytes / GB:.3g} GB in {len(plan.shards)} shards; "
           f"{len(plan.unreadable)} files cannot be read and stay out", file=sys.stderr)  # fmt: skip

@@ -101,17 +101,21 @@ def write_or_check(
 ) -> int:
     """Regenerates a page, or says under ``--check`` whether that is due."""
     if not options.check:
+        if options.page.is_dir():
+            raise BenchError(f"{options.page} is a folder; give --page a file")
+        options.page.parent.mkdir(parents=True, exist_ok=True)
         write(options.page)
         print(options.page)
         return DONE
     if is_current(options.page):
         print(f"{options.page} is current")
         return DONE
-    print(f"bench: {options.page} is stale; run bench {options.verb}", file=sys.stderr)
+    print(f"bench: {options.page} is stale; run bench {options.verb} as here, without --check",
+          file=sys.stderr)  # fmt: skip
     return CHECK_SAYS_NO
 
 
-def data_settings(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_settings(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Settings of the data, and all others."""
     of_data = [word for word in overrides if word.startswith("data.")]
     return of_data, [word for word in overrides if word not in of_data]

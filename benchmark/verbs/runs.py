@@ -80,7 +80,8 @@ def _refuse_rows(options: argparse.Namespace) -> None:
 
 def _refuse_beside_experiment(options: argparse.Namespace) -> None:
     for name in NOT_WITH_EXPERIMENT:
-        if getattr(options, name, None) not in (None, False):
+        value = getattr(options, name, None)
+        if value is not None and value is not False:  # a seed of 0 is given
             raise BenchError(f"--{name} is given by the rows of the experiment; leave it out")
 
 

@@ -1077,7 +1077,9 @@ def test_what_is_said_of_the_maps_of_a_floor(refused: Refused, runs: dict[str, P
 def test_settings_that_change_no_truth(refused: Refused, runs: dict[str, Path]) -> None:
     message = refused("--predictions", runs["center"], "optim.lr=1")
 
-    assert message == "optim.lr changes no truth; only data.* settings may be given here"
+    assert message == (
+        "optim.lr=1 is no setting of the data; only data.* settings may be given here"
+    )
 
 
 def test_a_table_of_samples_that_cannot_be_written(

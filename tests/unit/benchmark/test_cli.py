@@ -190,6 +190,24 @@ def test_list_of_an_unknown_kind_is_code_2(capsys: pytest.CaptureFixture[str]) -
     assert "invalid choice: 'metrics'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("--seed", "0"), ("--seeds", "0")])
+def test_a_nought_beside_an_experiment_is_refused_like_any_number(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of("run", "--experiment", "hardpos_table1", *words) == 2
+    assert f"{words[0]} is given by the rows of the experiment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["doctor", "proposals"])
+def test_settings_of_no_data_are_refused_where_only_data_are_asked_for(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of(verb, "synthetic", "optim.lr=1") == 2
+    assert capsys.readouterr().err == (
+        "bench: optim.lr=1 is no setting of the data; only data.* settings may be given here\n"
+    )
+
+
 def test_no_seeds_at_all_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("run", "--method", "center", "--data", "synthetic", "--seeds", "0") == 2
     assert capsys.readouterr().err == "bench: --seeds must be at least 1, got 0\n"
@@ -199,7 +217,19 @@ def test_a_missing_leaderboard_is_stale(tmp_path: Path, capsys: pytest.CaptureFi
     page = tmp_path / "leaderboard.md"
 
     assert code_of("leaderboard", "--check", "--results", tmp_path, "--page", page) == 1
-    assert capsys.readouterr().err == f"bench: {page} is stale; run bench leaderboard\n"
+    stale = f"bench: {page} is stale; run bench leaderboard as here, without --check\n"
+    assert capsys.readouterr().err == stale
+
+
+def test_a_page_in_a_new_folder_is_written_and_a_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "new" / "folder" / "leaderboard.md"
+
+    assert code_of("leaderboard", "--results", tmp_path, "--page", page) == 0
+    assert page.read_text().startswith("<!--")
+    assert code_of("leaderboard", "--results", tmp_path, "--page", page.parent) == 2
+    assert capsys.readouterr().err == f"bench: {page.parent} is a folder; give --page a file\n"
 
 
 def test_a_written_leaderboard_is_current(
