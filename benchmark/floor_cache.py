@@ -102,7 +102,7 @@ def truth_hash(truth: Sequence[Truth]) -> str:
         for array in (*sample.boxes, sample.mask, sample.objects):
             _add(digest, array)
         further = (sample.on_screen, sample.frame, sample.segments is not None, sample.sources)
-        if further != (True, None, False, ()):  # most data have none, and keep their old hash
+        if further != (True, None, False, ()):  # else the boxes say it all
             digest.update(repr((sample.on_screen, sample.frame)).encode())
             _add(digest, sample.segments)
             if sample.background is not None:

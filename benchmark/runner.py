@@ -139,9 +139,8 @@ def run(
     if config.trainer.compile:
         require_compiler(config.method_name, method.networks)
     lists = {name: split.sha256 for name, split in data.report.splits.items()}
-    truth = data.truth()
-    _check_measurable(config, method, truth)
-    truth = measured_truth(truth, localises=method.card.localises)
+    _check_measurable(config, method, data.truth())
+    truth = _truth(method, data)
     identity = {
         **config.identity(),
         "lists": lists,
@@ -347,7 +346,7 @@ def own_protocol(method_name: str) -> tuple[str, ...]:
 
 def _floor_result(method: Floor, data: ClipData) -> Tested:
     started = time.monotonic()
-    truth = data.truth()
+    truth = _truth(method, data)
     scores = {
         protocol: cached_floor(method.rule, truth, protocol)
         for protocol in recorded_protocols(truth)
@@ -384,6 +383,18 @@ def _note_training(method: Method, stages: StageRunner) -> None:
         stages.note(name, figure)
 
 
+def _truth(method: Method, data: ClipData) -> tuple[Truth, ...]:
+    """What a run is scored against, and its floors and ceiling with it."""
+    by_source = _num_sources(data) > 0
+    return measured_truth(data.truth(), localises=method.card.localises, by_source=by_source)
+
+
+def _num_sources(data: ClipData) -> int:
+    """The most isolated sounds of a test clip, each of which gets a map of its own."""
+    test = data.report.splits["test"]
+    return max((data.num_sources("test", row) for row in range(len(test))), default=0)
+
+
 def _tested(method: Method, data: ClipData, stages: StageRunner) -> Tested:
     started = time.monotonic()
     collector = AnswerCollector()
@@ -391,9 +402,8 @@ def _tested(method: Method, data: ClipData, stages: StageRunner) -> Tested:
     test = data.report.splits["test"]
     own = collector.answers(OWN_SOUND, len(test))
     other = collector.answers(SWAPPED_SOUND, len(test))
-    num_sources = max((data.num_sources("test", row) for row in range(len(test))), default=0)
-    sources = collector.source_maps(num_sources, len(test))
-    truth = measured_truth(data.truth(), localises=method.card.localises)
+    sources = collector.source_maps(_num_sources(data), len(test))
+    truth = _truth(method, data)
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)
@@ -441,7 +451,7 @@ def _record(
     dry_run: bool,
 ) -> Record:
     report = data.report
-    truth = measured_truth(data.truth(), localises=method.card.localises)
+    truth = _truth(method, data)
     scores = tested.scores[PROTOCOL]
     floors = cached_floors(truth, PROTOCOL)
     reasons = _reasons(config, data, scores, dry_run=dry_run)

@@ -328,9 +328,11 @@ def score_boards(
         BenchError: see :func:`metrics.scoring.score`; a floor or a kind of group is unknown; an
             option is out of its range; the message names the file.
     """
-    if given.record is not None:
-        localises = given.record.card.localises
-        expected = expected._replace(truth=measured_truth(expected.truth, localises=localises))
+    localises = given.record is None or given.record.card.localises
+    answers = given.predictions
+    by_source = answers is None or answers.source_heatmap is not None
+    truth = measured_truth(expected.truth, localises=localises, by_source=by_source)
+    expected = expected._replace(truth=truth)
     _check_options(success, by, seed, expected)
     given = _in_list_order(given, expected)
     rules = [_with_success(protocol, success) for protocol in protocols]

@@ -70,13 +70,19 @@ class Truth(NamedTuple):
         return self.on_screen and not self.has_only_segments
 
 
-def measured_truth(truth: Sequence[Truth], *, localises: bool) -> tuple[Truth, ...]:
-    """What a method is measured on: without places where it has no map.
+def measured_truth(
+    truth: Sequence[Truth], *, localises: bool, by_source: bool = True
+) -> tuple[Truth, ...]:
+    """What answers, floors and ceiling are measured on: all that the answers say of it.
 
-    A map of equal values would be ranked as an answer, and it is none.
+    A map of equal values would be ranked as an answer, and it is none. One map of a whole frame is
+    measured on its boxes together, so that a floor must not be measured source by source there.
 
     Args:
         truth: of the test clips.
-        localises: of the method's card.
+        localises: of the method's card; places are left out where it has no map.
+        by_source: whether there is a map of each source; sources are left out where there is none.
     """
-    return tuple(truth) if localises else tuple(each.with_segments_only() for each in truth)
+    if not localises:
+        return tuple(each.with_segments_only() for each in truth)
+    return tuple(truth) if by_source else tuple(each._replace(sources=()) for each in truth)

@@ -26,7 +26,7 @@ from benchmark.score import (
 from metrics.errors import BenchError
 from metrics.predictions import Predictions
 from metrics.protocols import PROTOCOLS, protocol_named
-from metrics.truth import Truth
+from metrics.truth import Source, Truth
 
 HISTORY = Path(__file__).parents[2] / "records_v1"
 IDS = [f"testvideo_{number}_000010" for number in range(4)]
@@ -75,6 +75,20 @@ def given(maps: np.ndarray | None = None, ids: Sequence[str] = IDS, **further: A
 def one_board(what: Given, expected: Expected = EXPECTED, **options: Any) -> Board:
     (board,) = score_boards(what, expected, "vggss", SSPL, **{"floors": False, **options})
     return board
+
+
+def test_floors_of_one_map_for_several_sources_go_by_the_whole_frame() -> None:
+    """Sources that are known and have no map of their own change no floor and no ceiling."""
+    halves = (Source(TOP, "a"), Source(LEFT, "b"))
+    both = tuple(each._replace(sources=halves) for each in TRUTH)
+
+    plain = one_board(given(), floors=True)
+    board = one_board(given(), EXPECTED._replace(truth=both), floors=True)
+
+    assert board.ceiling == plain.ceiling
+    assert {name: floor.metrics for name, floor in board.floors.items()} == {
+        name: floor.metrics for name, floor in plain.floors.items()
+    }
 
 
 def test_protocols_keep_their_order_and_stand_once() -> None:

@@ -11,7 +11,7 @@ from metrics.localization import LocalizationMetrics
 from metrics.predictions import Answer, Predictions, check_answer
 from metrics.protocols import PROTOCOLS
 from metrics.scoring import Scores, score
-from metrics.truth import Source, Truth
+from metrics.truth import Source, Truth, measured_truth
 
 BOX = np.array([[0.0, 0.0, 0.5, 1.0]])
 COUNT, SEGMENTS, CLASSES = 60, 10, 5
@@ -166,3 +166,30 @@ def test_a_sample_without_its_place_is_one_of_segments_alone() -> None:
 
     assert whole.with_segments_only().has_only_segments
     assert whole.with_segments_only() == TRUTH[0]
+
+
+def test_the_floor_of_one_map_for_several_sources_is_that_map_scored() -> None:
+    """The disc as an answer and as a floor, where sources are known and not asked for."""
+    left, right = np.array([[0.1, 0.3, 0.4, 0.7]]), np.array([[0.6, 0.3, 0.9, 0.8]])
+    truth = [
+        Truth(f"duet{k:02d}", (np.concatenate([left, right + k / 400]),),
+              sources=(Source(left, "cello"), Source(right + k / 400, "flute")))
+        for k in range(40)
+    ]  # fmt: skip
+    offset = np.arange(224) - 111.5
+    disc = -np.hypot(offset[:, None], offset[None]).astype(np.float32)
+    answers = Predictions(
+        [sample.id for sample in truth],
+        heatmap=np.stack([disc] * len(truth)),
+        map_range=(float(disc.min()), float(disc.max())),
+    )
+
+    measured = measured_truth(truth, localises=True, by_source=False)
+
+    for protocol in ("bench-v1", "ezvsl"):
+        answered = score(answers, measured, protocol).metrics
+        floor = floor_scores("center", measured, protocol).metrics
+        assert floor == pytest.approx({key: answered[key] for key in floor})
+        assert floor["mean_iou"] != pytest.approx(
+            floor_scores("center", truth, protocol).metrics["mean_iou"]
+        )
