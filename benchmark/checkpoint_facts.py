@@ -46,7 +46,7 @@ def checkpoint_of(
         )
     if kept is None:
         return None
-    same = has_same_test(kept.record, config, data) and "train" in kept.record.lists
+    same = _has_same_lists(kept.record, config.data_name, data)
     return Checkpoint(
         kind="run",
         network=kept.record.method,
@@ -62,12 +62,13 @@ def with_checkpoint(
     """The record with what was tested, on which list that had been trained, and what leaked.
 
     Of weights that others trained nothing was left out of their list, so every test clip in it was
-    trained on. Where the list is not known the record has none, and no count means anything.
+    trained on. Where the list is not known the record has none, and no count means anything. What
+    a run counted holds for the test list that it had, and for no other.
     """
     record = replace(record, checkpoint=checkpoint)
     if checkpoint.trained_on is None:
         return record
-    if kept is not None and checkpoint.trained_on == _own_list(kept.record):
+    if kept is not None and _has_same_lists(kept.record, record.data, data):
         train = {"train": kept.record.splits["train"]} if "train" in kept.record.splits else {}
         lists = {"train": kept.record.lists["train"]}
         leakage = kept.record.leakage
@@ -86,19 +87,15 @@ def with_checkpoint(
     )
 
 
-def has_same_test(record: Record, config: RunConfig, data: ClipData) -> bool:
-    """Whether a run was tested on the same list of the same data set, so its leakage holds here."""
-    if record.data != config.data_name or "test" not in record.lists:
+def _has_same_lists(record: Record, data_name: str, data: ClipData) -> bool:
+    """Whether a run knows its lists and was tested on this one, so that its leakage holds here."""
+    if record.data != data_name or not {"train", "test"} <= record.lists.keys():
         return False
     return record.lists["test"].sha256 == data.report.lists["test"].sha256
 
 
-def _own_list(record: Record) -> str | None:
-    return record.lists["train"].name if "train" in record.lists else None
-
-
 def _stated_list(config: RunConfig, data: ClipData) -> str | None:
-    """The list that the user says the weights were trained on; the one found beside is not it."""
+    """The list that the settings name, of the user or of the run; one that is found is not it."""
     if getattr(config.data, "train_list", None) is None:
         return None
     listed = data.report.lists.get("train")

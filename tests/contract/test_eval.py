@@ -291,6 +291,35 @@ def test_a_run_is_tested_on_other_data_whose_leakage_is_not_known(
     assert "train" not in record["splits"]
 
 
+def test_leakage_of_a_run_is_counted_anew_against_another_test_list(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The list that was trained on holds the clips of the second test list, not of the first."""
+    root, runs = tmp_path / "root", tmp_path / "runs"
+    write_sample("vggss", root, clips=24)
+    tested = [each["file"] for each in json.loads((root / "vggss.json").read_text())]
+    first, second = tested[:3], tested[3:]
+    trained = [*(root / "train.txt").read_text().split(), *second]
+    for name, ids in (("first", first), ("second", second), ("trained", trained)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(each for each in ids if each not in first or
+                                                        name == "first"))  # fmt: skip
+    done = bench("run", "--method", "lvs", "--data", "vggss", "--dry-run", f"data.root={root}",
+                 f"data.train_list={tmp_path / 'trained.txt'}", "data.batch_size=4",
+                 f"data.test_list={tmp_path / 'first.txt'}", *QUICK,
+                 f"logging.runs={runs}", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["leakage"]["clips"] == 0
+    (folder,) = runs.glob("*-lvs-vggss-*")
+
+    again = bench("eval", "--checkpoint", folder, "--data", "vggss", f"data.root={root}",
+                  f"data.test_list={tmp_path / 'second.txt'}", f"logging.runs={runs}",
+                  "--json")  # fmt: skip
+
+    assert again.code == 0, again.err
+    leakage = json.loads(again.out)["leakage"]
+    assert (leakage["clips"], leakage["trained_on"]) == (len(second), len(second))
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
