@@ -21,7 +21,7 @@ from benchmark.drawing import epochs_picture, write_picture
 from benchmark.records import unfinished
 from benchmark.settings import PATHS
 from datamodules.base import ClipData
-from methods.base import Method
+from methods.base import Method, measuring
 from metrics.errors import BenchError
 
 PANEL = "panel"  # folder of the maps, and name of the picture
@@ -143,18 +143,12 @@ class Panel(Callback):
             _show(logger, picture, trainer.current_epoch)
 
     def _maps(self, method: Method) -> NDArray[np.float32]:
-        """``(N, h, w)``, with every module left in the mode that it was in."""
-        modes = {module: module.training for module in method.modules()}
-        method.eval()
+        """``(N, h, w)``, while the training goes on as if nobody had looked."""
         found = []
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                for batch in self.data.chosen_loader(self.split, self.rows, self.rows):
-                    answer = method.localize(batch.clip.to(method.device))
-                    found.append(answer.heatmap.float().cpu().numpy())
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        with measuring(method), torch.random.fork_rng(devices=[]):
+            for batch in self.data.chosen_loader(self.split, self.rows, self.rows):
+                answer = method.localize(batch.clip.to(method.device))
+                found.append(answer.heatmap.float().cpu().numpy())
         return np.concatenate(found)
 
     def _epochs(self) -> Mapping[str, NDArray[np.float32]]:

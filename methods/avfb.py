@@ -24,6 +24,7 @@ from methods.base import (
     MethodConfig,
     OptimConfig,
     Stages,
+    measuring,
     require_known,
 )
 from methods.frontends import LogMel, VggishLogMel
@@ -261,8 +262,10 @@ class Avfb(Method):
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """Measures similarities on every eighth batch; see ``figures``."""
         if not self.learns_classes and batch_idx % 8 == 0:
-            with torch.no_grad():
-                own = self.similarities(*self.features(batch.clip))
+            with measuring(self):
+                features = self.features(batch.clip)
+            with torch.no_grad():  # in training, for its negatives are those of the step
+                own = self.similarities(*features)
             self.similarity_sums += sum_over_ranks(own.sum(1))
             self.measured += sum_over_ranks(own.new_tensor(own.shape[1]))
 

@@ -1,7 +1,8 @@
 """The contract of a method, and nothing that two methods could disagree on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -74,6 +75,22 @@ class MethodCard:
     boxes: int = 0  # how many of its best boxes are its answer beside the map
     tells_on_screen: bool = False  # whether it has a rule of its own for sounds off screen
     object_guidance: bool = False  # whether a network that never hears is mixed into its map
+
+
+@contextmanager
+def measuring(module: nn.Module) -> Iterator[None]:
+    """Evaluation without gradients while a training goes on; every part is back in its mode after.
+
+    Batch statistics and what is drawn for dropout stay those of a training that was not measured.
+    """
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
 
 
 class Stages(Protocol):

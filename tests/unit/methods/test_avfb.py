@@ -650,6 +650,24 @@ def test_similarities_are_measured_while_it_trains(settings: Callable[..., AvfbC
     assert method.figures() == {}
 
 
+def test_measuring_leaves_a_training_as_it_was(settings: Callable[..., AvfbConfig]):
+    small = {"backbone": "small", "image_size": 32, "sample_rate_hz": 8000, "num_segments": 2,
+             "segment_seconds": 1.0}  # fmt: skip
+    method = made(settings(**small)).train()
+    frames = torch.randint(256, (3, 2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    clip = Clip(
+        torch.arange(3), frames.to(torch.uint8), drawn(3, 2, 8000).float(), torch.ones(3).long()
+    )
+    before = {name: value.clone() for name, value in method.streams.state_dict().items()}
+
+    method.on_train_batch_end(None, Batch(clip), 0)
+
+    assert method.figures()
+    for name, value in method.streams.state_dict().items():
+        assert value.equal(before[name]), name
+    assert all(part.training for part in method.modules())
+
+
 def rank_losses() -> dict[str, Any]:
     """Losses and gradients on this rank's rows of one global batch; called by ``two_ranks``."""
     rank, world = 0, 1
