@@ -352,7 +352,8 @@ def load_released(
     """Fills a network with a released file, all of it or nothing.
 
     Args:
-        method: that the network belongs to; the ``weights.pt`` of a run of it will do as well.
+        method: that the network belongs to; the ``weights.pt`` of a run that tested such a file
+            will do as well.
         parts: modules by the first part of the names that ``names`` gives.
         path: of the file.
         network: name of the method.
@@ -365,7 +366,9 @@ def load_released(
     """
     file = read_released(Path(path).expanduser())
     own, tensors = method.state_dict(), file.tensors
-    if all(name in tensors and tensors[name].shape == own[name].shape for name in own):
+    parts_of_own = {name.partition(".")[0] for name in own}
+    of_network = {name for name in tensors if name.partition(".")[0] in parts_of_own}
+    if of_network == own.keys() and all(tensors[name].shape == own[name].shape for name in own):
         method.load_state_dict({name: tensors[name] for name in own})
         return file
     release = release_of(file, network)

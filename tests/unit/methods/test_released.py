@@ -702,6 +702,17 @@ def test_the_weights_that_a_run_kept_load_again(
         assert torch.equal(tensor, again.state_dict()[name])
 
 
+def test_weights_of_a_training_from_nothing_are_refused_and_not_loaded_in_part(
+    tmp_path: Path,
+) -> None:
+    """They go with running means of their inputs, which a network of a released file has not."""
+    trained = Ezvsl(Ezvsl.Config(image_size=32), OptimConfig(), seed=0)
+    torch.save(trained.state_dict(), tmp_path / "weights.pt")
+
+    with pytest.raises(BenchError, match=r"the weights of a run .*give the folder of the run"):
+        loaded("ezvsl", tmp_path / "weights.pt", image_size=32)
+
+
 def test_a_window_that_lies_beyond_ten_seconds_is_refused(files: Callable[[str], Path]) -> None:
     with pytest.raises(BenchError, match=r"samples 56000 to 104000.*at least 10400"):
         loaded("sslalign", files("sslalign"), sample_rate_hz=8000)
