@@ -160,7 +160,8 @@ def _counted(scores: Scores) -> str:
     }
     words = [f"{len(ids)} {word}" for word, ids in parts.items() if ids]
     if scores.partial:
-        words.append("too few samples to cross-fit a threshold, 0.5 was used")
+        words.append("too few samples to cross-fit a threshold"
+                     + (", 0.5 was used" if scores.thresholds is not None else ""))  # fmt: skip
     return "; ".join(words)
 
 

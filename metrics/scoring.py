@@ -61,7 +61,7 @@ class Scores(NamedTuple):
         constant_maps: scored, but the map has one value only.
         undefined: scored, but the consensus IoU is 0/0; counts as a miss.
         thresholds: one per fold, None where the protocol has its own rule or no place is known.
-        partial: too few samples to cross-fit thresholds.
+        partial: too few samples to cross-fit a threshold, of maps or of confidence.
         metrics: fractions in [0, 1]; a key is absent where it has no meaning.
         ci95: 95 % bootstrap interval per key, thresholds held fixed.
         spread: standard deviation per key over the draws of a random floor, else empty.
@@ -266,7 +266,7 @@ def summarise(
         constant_maps=_ids_where(ids, draws[:, scored, figure_place("constant")].min(axis=0) == 1),
         undefined=_ids_where(ids, np.isnan(values["ciou"]) & table.placed),
         thresholds=fit.thresholds if len(draws) == 1 else None,
-        partial=fit.partial,
+        partial=fit.partial or ("onscreen_acc" in values and _are_too_few(table.folds)),
         metrics={key: float(np.nanmean(column)) for key, column in means.items()}
         | {key: float(statistic(np.ones((1, len(ids))))[0]) for key, statistic in sets.items()},
         ci95=_intervals(means, seed) | statistic_intervals(sets, len(ids), seed),
@@ -397,6 +397,11 @@ def _drew(sample: Truth, place: int) -> bool:
     return has_boxes and len(sample.boxes[place - 1]) > 0
 
 
+def _are_too_few(folds: NDArray[np.intp]) -> bool:
+    """Whether samples are too few for thresholds that other folds choose, or leave a fold empty."""
+    return len(folds) < FEWEST_SAMPLES or not np.bincount(folds, minlength=FOLDS).all()
+
+
 def _mean_of_known(columns: Sequence[Column]) -> Column:
     """Mean of several columns row by row, without NaN; NaN where all are."""
     stacked = np.stack(columns)
@@ -425,8 +430,7 @@ def _fit(
     ids = [sample_id for sample_id, one in zip(ids, chosen, strict=True) if one]
     ciou = ciou[chosen]
     folds = np.array([fold_of(sample_id) for sample_id in ids], dtype=int)
-    sizes = np.bincount(folds, minlength=FOLDS)
-    partial = len(ids) < FEWEST_SAMPLES or not sizes.all()
+    partial = _are_too_few(folds)
     if thresholds is not None:
         if len(thresholds) != FOLDS or not set(thresholds) <= set(protocol.threshold_grid):
             raise ValueError(f"expected {FOLDS} thresholds of the grid, got {tuple(thresholds)}")

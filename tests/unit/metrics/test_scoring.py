@@ -7,8 +7,9 @@ import pytest
 from metrics.errors import BenchError
 from metrics.functional.success import auc, success_rate
 from metrics.measurement import measure, planes_of, scored_map, truth_map
+from metrics.predictions import Predictions
 from metrics.protocols import PROTOCOLS
-from metrics.scoring import Scores, fold_of, score_maps
+from metrics.scoring import Scores, fold_of, score, score_maps
 from metrics.truth import Truth
 
 NAMES = tuple(PROTOCOLS)
@@ -148,6 +149,20 @@ def test_under_50_samples_the_threshold_is_one_half_and_the_scores_are_partial()
 
     assert scores.partial
     assert scores.thresholds == (0.5,) * 5
+
+
+@pytest.mark.parametrize(("count", "is_partial"), [(49, True), (80, False)])
+def test_too_few_samples_for_a_threshold_of_confidence_make_the_scores_partial(
+    count: int, is_partial: bool
+):
+    truth = [sample._replace(on_screen=row % 2 == 0) for row, sample in enumerate(TRUTH)]
+    given = Predictions(IDS[:count], heatmap=MAPS[:count], map_range=(0.0, 1.0),
+                        confidence=np.arange(count, dtype=np.float32))  # fmt: skip
+
+    scores = score(given, truth, "slavc")
+
+    assert "onscreen_acc" in scores.metrics
+    assert scores.partial == is_partial
 
 
 def test_an_empty_fold_makes_the_scores_partial():
