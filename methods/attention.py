@@ -244,7 +244,7 @@ class Attention(Method):
     def figures(self) -> dict[str, float]:
         """Share of wrong frames that lay near the sound they were seen with, in the last epoch."""
         near, all_of_them = self.wrong_frames.tolist()
-        return {"wrong_frames_near_own_sound": near / max(all_of_them, 1)}
+        return {"wrong_frames_near_own_sound": near / all_of_them} if all_of_them else {}
 
     def all_pairs_loss(self, visual: Tensor, heard: Tensor, query: Tensor) -> Tensor:
         """Own frames against all sounds of the global batch, each seen by the sound it meets."""

@@ -458,6 +458,7 @@ def test_wrong_frames_near_the_sound_that_sees_them_are_counted():
     assert method.figures() == {"wrong_frames_near_own_sound": near / BATCH}
     method.on_train_epoch_start()
     assert method.wrong_frames.tolist() == [0, 0]
+    assert method.figures() == {}
 
 
 def test_counting_wrong_frames_leaves_the_statistics_of_the_batch_alone():
