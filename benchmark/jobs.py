@@ -6,6 +6,7 @@ record that every run has.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -130,8 +131,8 @@ class Jobs(Protocol):
     name: str
     grace_seconds: float  # until what a job wrote can be read here, once it is over
 
-    def submit(self, commands: Sequence[Command]) -> list[str]:
-        """Starts or queues commands; the id of each."""
+    def submit(self, commands: Sequence[Command]) -> Iterator[tuple[Command, str]]:
+        """Starts or queues commands; gives each with its id as soon as it has one."""
         ...
 
     def state(self, job: str) -> str:
@@ -161,7 +162,7 @@ class LocalJobs:
         self.folder = (folder / SUBMITIT).absolute()
         self.own: dict[str, Job[None]] = {}
 
-    def submit(self, commands: Sequence[Command]) -> list[str]:
+    def submit(self, commands: Sequence[Command]) -> Iterator[tuple[Command, str]]:
         """Starts all of them at once.
 
         Raises:
@@ -176,7 +177,7 @@ class LocalJobs:
         with _out_of_reach(self.folder / "controllers.log"):
             jobs = [executor.submit(command) for command in commands]
         self.own |= {job.job_id: job for job in jobs}
-        return [job.job_id for job in jobs]
+        yield from zip(commands, [job.job_id for job in jobs], strict=True)
 
     def state(self, job: str) -> str:
         """RUNNING or OVER."""
@@ -264,8 +265,8 @@ class SlurmJobs:
                 "to a machine that submits jobs, or use --executor local"
             )
 
-    def submit(self, commands: Sequence[Command]) -> list[str]:
-        """Queues them.
+    def submit(self, commands: Sequence[Command]) -> Iterator[tuple[Command, str]]:
+        """Queues them, an array for all that ask for the same of a machine.
 
         Raises:
             BenchError: the options contradict the settings, or sbatch refuses them.
@@ -274,10 +275,8 @@ class SlurmJobs:
         for command in commands:
             shape = tuple(slurm_parameters(command, self.options).items())
             shapes.setdefault(shape, []).append(command)
-        found: dict[Command, str] = {}
         for shape, alike in shapes.items():
-            found |= dict(zip(alike, self._submit_array(dict(shape), alike), strict=True))
-        return [found[command] for command in commands]
+            yield from zip(alike, self._submit_array(dict(shape), alike), strict=True)
 
     def _submit_array(
         self, parameters: Mapping[str, object], commands: Sequence[Command]
@@ -319,6 +318,13 @@ class SlurmJobs:
         return self.folder / f"{job}_0_log.err"
 
 
+def _is_enough(key: str, value: float) -> bool:
+    """Whether SLURM can be asked for so many of what a key names; NaN is none."""
+    if key == "mem_gb":
+        return 0 < value < math.inf
+    return value >= (0 if key == "gpus_per_node" else 1)
+
+
 def slurm_options(words: Sequence[str]) -> dict[str, object]:
     """``key=value`` of ``--slurm`` by its key.
 
@@ -338,7 +344,7 @@ def slurm_options(words: Sequence[str]) -> dict[str, object]:
             options[key] = known[key](value)
         except ValueError as error:
             raise BenchError(f"--slurm {word}: expected a number, got {value!r}") from error
-        if not value or (known[key] is not str and float(value) < (key != "gpus_per_node")):
+        if not value or (known[key] is not str and not _is_enough(key, float(value))):
             raise BenchError(f"--slurm {word}: expected more than that, such as {key}=1")
     if "time" not in options:
         raise BenchError(

@@ -332,15 +332,21 @@ class Launch:
             return
         for name in ("logs", "reports"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        commands = []
+        asked = {}
         for cell in cells:
             progress = self.of(cell)
             progress.attempts += 1
             progress.slot = self._free_slot()
             progress.state = QUEUED
-            commands.append(self._command(cell, progress))
-        for cell, job in zip(cells, self.jobs.submit(commands), strict=True):
-            self.of(cell).job = job
+            asked[self._command(cell, progress)] = progress
+        try:
+            for command, job in self.jobs.submit(list(asked)):
+                asked[command].job = job
+        finally:  # a later one may be refused; those that are queued are known by then
+            for progress in asked.values():
+                if progress.job is None:
+                    progress.state, progress.attempts = WAITING, progress.attempts - 1
+            self._write_state()
 
     def _free_slot(self) -> int:
         taken = {self.of(cell).slot for cell in self.having(QUEUED, RUNNING)}

@@ -1,7 +1,7 @@
 """Cells of a launch, what becomes of them, and its memory, with jobs that end as they are told."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,16 @@ class ToldJobs:
     def __init__(self) -> None:
         self.commands: dict[str, Command] = {}
         self.states: dict[str, str] = {}
+        self.most: int | None = None  # jobs that are taken
 
-    def submit(self, commands: Sequence[Command]) -> list[str]:
-        jobs = [str(len(self.commands) + place) for place in range(len(commands))]
-        self.commands |= dict(zip(jobs, commands, strict=True))
-        self.states |= dict.fromkeys(jobs, RUNNING)
-        return jobs
+    def submit(self, commands: Sequence[Command]) -> Iterator[tuple[Command, str]]:
+        for command in commands:
+            if len(self.commands) == self.most:
+                raise BenchError("no more jobs are taken")
+            job = str(len(self.commands))
+            self.commands[job] = command
+            self.states[job] = RUNNING
+            yield command, job
 
     def state(self, job: str) -> str:
         return self.states[job]
@@ -270,6 +274,23 @@ def test_a_finished_cell_is_skipped_while_its_record_is_there(
     assert ["skipped", "skipped", "running"] == states(begun())
 
 
+def test_jobs_that_were_taken_are_known_although_a_later_one_is_refused(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    jobs = ToldJobs()
+    jobs.most = 1
+    with pytest.raises(BenchError, match="no more jobs are taken"):
+        Launch(cells, jobs, tmp_path / "out").step()
+    jobs.most = None
+
+    again = Launch(cells, jobs, tmp_path / "out")
+    again.resume()
+    again.step()
+
+    assert len(jobs.commands) == len(cells)
+    assert {again.of(cell).job for cell in cells} == set(jobs.commands)
+
+
 def test_cancelling_ends_every_job(begun: Callable[..., Launch], jobs: ToldJobs) -> None:
     launch = begun(at_once=2)
 
@@ -334,6 +355,8 @@ def test_options_of_slurm_that_contradict_the_settings_are_refused() -> None:
         (("time=5", "partitoin=a"), "unknown option 'partitoin'. Did you mean partition"),
         (("time=1h",), "--slurm time=1h: expected a number, got '1h'"),
         (("time=0",), "--slurm time=0: expected more than that"),
+        (("time=5", "mem_gb=nan"), "--slurm mem_gb=nan: expected more than that"),
+        (("time=5", "mem_gb=0"), "--slurm mem_gb=0: expected more than that"),
         (("time=5", "partition="), "--slurm partition=: expected more than that"),
         (("mem_gb=8",), "give --slurm time=MINUTES"),
     ],
@@ -344,8 +367,8 @@ def test_a_wrong_option_of_slurm_is_named(words: tuple[str, ...], message: str) 
 
 
 def test_options_of_slurm_have_their_types() -> None:
-    words = ("time=90", "mem_gb=1.5", "gpus_per_node=0", "account=me")
+    words = ("time=90", "mem_gb=0.5", "gpus_per_node=0", "account=me")
 
     assert slurm_options(words) == {
-        "time": 90, "mem_gb": 1.5, "gpus_per_node": 0, "account": "me",
+        "time": 90, "mem_gb": 0.5, "gpus_per_node": 0, "account": "me",
     }  # fmt: skip
