@@ -76,7 +76,9 @@ class FieldRow:
         """What scores a run under its own protocol; None where its record has that, or none."""
         if not self.runs or self.protocol is None or self.own:
             return None
-        return f"bench score --predictions runs/{self.runs[0].record.id} --protocol {self.protocol}"
+        folder = self.runs[0].scores.parent
+        place = folder if (folder / "record.json").is_file() else f"runs/{self.runs[0].record.id}"
+        return f"bench score --predictions {place} --protocol {self.protocol}"
 
 
 @dataclass(frozen=True)

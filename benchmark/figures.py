@@ -27,6 +27,7 @@ from benchmark.records import (
 )
 from datamodules.categories import categories_of
 from metrics.errors import BenchError
+from metrics.floors import best_floor
 
 Column = NDArray[np.float64]
 
@@ -164,10 +165,12 @@ def _draw_bounds(axes: Axes, filled: Sequence[FilledRow], drawn: set[str]) -> No
     record = filled[0].runs[0].record
     keys = [f"ciou@{threshold}" for threshold in RECORDED_AT]
     others = {name: floor for name, floor in record.floors.items() if name not in drawn}
-    best = [max((floor.metrics.get(key, 0.0) for floor in others.values()), default=0.0)
-            for key in keys]  # fmt: skip
-    if any(best):
-        axes.plot(RECORDED_AT, [100 * value for value in best], linestyle="none", marker="_",
+    names = [best_floor(others, key) for key in keys]
+    best = [(threshold, 100 * others[name].metrics[key])
+            for threshold, key, name in zip(RECORDED_AT, keys, names, strict=True)
+            if name is not None]  # fmt: skip
+    if best:
+        axes.plot(*zip(*best, strict=True), linestyle="none", marker="_",
                   markersize=15, markeredgewidth=2, color=INK, zorder=4,
                   label="best floor that is no line here")  # fmt: skip
     top = [record.ceiling[key] for key in keys if key in record.ceiling]
@@ -221,15 +224,17 @@ def _curve(table: PaperTable, filled: Sequence[FilledRow]) -> Figure:
     key = table.experiment.metrics[0]
     figure, ((axes,),) = _panels(table, 1, 1)
     rows = [row for row in filled if key in row.own]
-    placed = [row for row in rows if _x(table, row) is not None]
-    for place, method in enumerate(dict.fromkeys(row.row.method for row in placed)):
-        own = [(_x(table, row) or 0.0, row) for row in placed if row.row.method == method]
+    if not rows:
+        raise BenchError(f"no run of {table.experiment.name} has {key}, which its figure shows")
+    placed = [(x, row) for row in rows if (x := _x(table, row)) is not None]
+    for place, method in enumerate(dict.fromkeys(row.row.method for _, row in placed)):
+        own = [(x, row) for x, row in placed if row.row.method == method]
         own.sort(key=lambda point: point[0])
         _draw_curve(axes, own, key, {**_line(place), "label": method})
     for place, row in enumerate(row for row in rows if _x(table, row) is None):
         axes.axhline(row.own[key].mean, label=_label(row), color=GREYS[place % len(GREYS)],
                      linestyle=(0, (4, 2)), zorder=1)  # fmt: skip
-    places = sorted({_x(table, row) or 0.0 for row in placed})
+    places = sorted({x for x, _ in placed})
     if len(places) > 1 and min(places) > 0 and max(places) / min(places) > WIDE:
         axes.set_xscale("log")
     axes.set_xticks(places, [f"{x:g}" for x in places])

@@ -1,6 +1,5 @@
 """Segment by segment, where trained runs see the source in a clip of their test data."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,12 +222,3 @@ def strip_lines(strip: Strip) -> list[str]:
             category = "" if segment.category is None else f", {segment.category}"
             lines.append(f"  {number}: {segment.place}{category}")
     return lines
-
-
-def picture_name(clip_id: str) -> str:
-    """Name of the picture of a clip, whose id may hold what no file name has.
-
-    >>> picture_name("a/b c@3")
-    'predict-a_b_c@3.png'
-    """
-    return f"predict-{re.sub(r'[^A-Za-z0-9_.@-]', '_', clip_id)}.png"

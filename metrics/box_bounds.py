@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from metrics.errors import BenchError
 from metrics.floors import id_number
-from metrics.measurement import measured_answer, num_annotators, truth_map
+from metrics.measurement import measured_answer, num_annotators, row_width, truth_map
 from metrics.predictions import Answer
 from metrics.protocols import Protocol, protocol_named
 from metrics.scoring import Scores, summarise, truth_rows
@@ -141,7 +141,8 @@ def _scores_of_boxes(
         ]
         for row in rows
     ]  # fmt: skip
-    table = np.array(measured).swapaxes(0, 1)  # (D, N, W)
+    width = row_width(protocol, annotators)
+    table = np.array(measured).swapaxes(0, 1) if rows else np.empty((1, 0, width))  # (D, N, W)
     return summarise(rows, table, truth, protocol, seed=seed)
 
 

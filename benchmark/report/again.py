@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from benchmark.config import compose
-from benchmark.records import Record
+from benchmark.records import Checkpoint, Record
 from benchmark.registry import DATA_REGISTRY
 from benchmark.settings import as_words, flat
 from datamodules.base import ClipData
@@ -28,9 +28,13 @@ def again(record: Record) -> Again:
     The recorded command line is composed anew. Settings that this gives other values than the
     record has (a preset, a file of settings, a default that has changed) are added to it.
 
+    A run that tested weights of a file is made again by the file, which its hash tells.
+
     Args:
         record: of the run.
     """
+    if record.checkpoint is not None:
+        return _tested_again(record, record.checkpoint)
     try:
         composed = _composed(
             record.method, record.data, record.overrides, _limit(record), record.status == DRY_RUN
@@ -45,8 +49,7 @@ def again(record: Record) -> Again:
     }
     added = as_words(differs)
     unknown = sorted(recorded.keys() - composed.keys())
-    kind: type[ClipData] = DATA_REGISTRY.load(record.data, ClipData)  # type: ignore[type-abstract]
-    if kind.has_files:
+    if _has_files(record):
         added.append("data.root=DIR")
     if unknown:
         return Again(
@@ -54,6 +57,28 @@ def again(record: Record) -> Again:
             f"Recorded settings that what is installed here does not know: {', '.join(unknown)}.",
         )
     return Again(lines_of(record, added), "This gives the recorded configuration.")
+
+
+def _tested_again(record: Record, tested: Checkpoint) -> Again:
+    if tested.kind == "run":
+        what, words = f"runs/{tested.facts['run']}", []
+    else:
+        what, words = "FILE", ["--as", tested.network]
+    words = ["bench", "eval", "--checkpoint", what, *words, "--data", record.data]
+    limit = _limit(record)
+    words += [] if limit is None else ["--limit", str(limit)]
+    try:
+        root = ["data.root=DIR"] if _has_files(record) else []
+    except BenchError as error:
+        return Again(lines_of(record), f"What is installed here cannot make this run: {error}")
+    line = shlex.join([*words, *record.overrides, *root])
+    note = f"The weights that were tested have the sha256 {tested.sha256}."
+    return Again(_at_commit(record, line), note)
+
+
+def _has_files(record: Record) -> bool:
+    kind: type[ClipData] = DATA_REGISTRY.load(record.data, ClipData)  # type: ignore[type-abstract]
+    return kind.has_files
 
 
 def lines_of(record: Record, added: list[str] | None = None) -> tuple[str, ...]:
@@ -80,7 +105,10 @@ def lines_of(record: Record, added: list[str] | None = None) -> tuple[str, ...]:
     added = added or []
     replaced = {SEED, *(word.partition("=")[0] for word in added)}
     given = [word for word in record.overrides if word.partition("=")[0] not in replaced]
-    line = shlex.join([*words, *given, *added])
+    return _at_commit(record, shlex.join([*words, *given, *added]))
+
+
+def _at_commit(record: Record, line: str) -> tuple[str, ...]:
     return (line,) if record.git is None else (f"git checkout {record.git.commit}", line)
 
 

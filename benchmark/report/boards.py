@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
+from benchmark.file_names import file_name
 from benchmark.ranking import (
     FIELD_KEYS,
     KEYS,
@@ -16,7 +17,6 @@ from benchmark.ranking import (
     section_key,
 )
 from benchmark.records import BOXES, Figures, ProtocolFigures, Record
-from benchmark.report.names import file_name
 from benchmark.report.tables import (
     Cell,
     Column,

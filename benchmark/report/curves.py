@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.figures import RECORDED_AT, THRESHOLDS, success_curve
-from benchmark.ranking import of_floor
 from benchmark.report.boards import Board
 from benchmark.report.found import FoundRun
 from benchmark.report.tables import Column, Head, Line, Table, plain_cell
+from metrics.floors import best_floor
 
 COLOURS = 6  # rows that are told apart by colour; the others are drawn pale
 WIDTH, HEIGHT = 640, 390  # of the drawing, in its own units
@@ -150,13 +150,10 @@ def _marks(board: Board) -> tuple[Mark, ...]:
     marks = []
     for bar in RECORDED_AT:
         key = f"ciou@{bar}"
-        known = {
-            name: found.value
-            for name, floor in board.section.floors.items()
-            if (found := of_floor(floor, key)) is not None
-        }
-        if known:
-            name = max(known, key=lambda name: known[name])
-            words = f"best floor at {bar}: {name}, {100 * known[name]:.1f} %"
-            marks.append(Mark(_x(bar), _y(known[name]), words))
+        floors = board.section.floors
+        name = best_floor(floors, key)
+        if name is not None:
+            share = floors[name].metrics[key]
+            words = f"best floor at {bar}: {name}, {100 * share:.1f} %"
+            marks.append(Mark(_x(bar), _y(share), words))
     return tuple(marks)

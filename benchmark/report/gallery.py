@@ -14,11 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config import data_alone
 from benchmark.drawing import SheetSample, jpeg, map_picture, truth_picture
+from benchmark.file_names import file_name
 from benchmark.predictions import OWN, read_predictions
 from benchmark.records import write_atomically
 from benchmark.report.boards import Board
 from benchmark.report.found import FoundRun
-from benchmark.report.names import file_name
 from benchmark.report.tables import Head
 from benchmark.settings import as_words, flat
 from datamodules.base import ClipData

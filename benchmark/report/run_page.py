@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from benchmark.file_names import file_name
 from benchmark.ranking import FIELD_KEYS, KEYS, Measured, of_floor
 from benchmark.records import BOXES, Figures, Record, is_ranked
 from benchmark.report.again import Again
 from benchmark.report.found import FoundRun
-from benchmark.report.names import file_name
 from benchmark.report.tables import (
     Cell,
     Column,
@@ -23,6 +23,7 @@ from benchmark.report.tables import (
     word_cell,
 )
 from benchmark.settings import flat
+from metrics.floors import best_floor
 
 KINDS = {
     "best_floor": "best floor",
@@ -226,8 +227,9 @@ def _protocols(record: Record) -> Table | None:
     for name, board in sorted(record.protocols.items()):
         own = [over for over in FIELD_KEYS if over in board.metrics]
         cells = [number_cell(_own(board.metrics, board.ci95, key)) for key in FIELD_KEYS]
-        best = [max((floor.metrics.get(key, 0.0) for floor in board.floors.values()), default=None)
-                for key in FIELD_KEYS]  # fmt: skip
+        names = [best_floor(board.floors, key) for key in FIELD_KEYS]
+        best = [None if known is None else board.floors[known].metrics[key]
+                for known, key in zip(names, FIELD_KEYS, strict=True)]  # fmt: skip
         tops = [board.ceiling.get(key) for key in FIELD_KEYS]
         if own:
             lines.append(Line(Head(name), (*cells, *map(plain_cell, best), *map(plain_cell, tops))))

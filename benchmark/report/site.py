@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from benchmark.file_names import file_name
 from benchmark.leaderboard import HOW_TO_READ, OF_BOXES, OF_SEGMENTS
 from benchmark.ranking import ranking, sections_of
 from benchmark.ranking_files import json_text, leaderboard_csv, leaderboard_json
@@ -22,7 +23,6 @@ from benchmark.report.boards import Board, run_address, supervisions
 from benchmark.report.curves import HEIGHT, LEFT, RIGHT, WIDTH, axis_ticks, curves_of
 from benchmark.report.found import Found, found_runs
 from benchmark.report.gallery import EACH, Gallery, answers_of, data_of_run, make_gallery
-from benchmark.report.names import file_name
 from benchmark.report.parts import SHOWN, breakdowns
 from benchmark.report.run_page import run_page
 from benchmark.report.tables import Table

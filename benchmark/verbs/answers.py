@@ -165,14 +165,15 @@ def _predict_folder(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _predict_clip(options: argparse.Namespace) -> int:
+    from benchmark.file_names import file_name
     from benchmark.output_files import check_outputs
     from benchmark.predict import load_trained
-    from benchmark.strips import draw_strip, picture_name, strip_lines, strip_of
+    from benchmark.strips import draw_strip, strip_lines, strip_of
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
              "--npz": options.npz}  # fmt: skip
     refuse_given(given, "with --id, which shows a test clip")
-    out = options.out or options.run[0] / picture_name(options.id)
+    out = options.out or options.run[0] / f"predict-{file_name(options.id)}.png"
     of_data, of_method = split_settings(options.overrides)
     runs = [load_trained(run, of_method) for run in options.run]
     check_outputs(out, None, [])

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from benchmark.file_names import file_name
 from benchmark.ranking import Section
-from benchmark.records import Record
+from benchmark.records import Checkpoint, Record
 from benchmark.report.again import again
 from benchmark.report.boards import LOCAL, Board
 from benchmark.report.curves import (
@@ -23,7 +25,6 @@ from benchmark.report.curves import (
 )
 from benchmark.report.found import FoundRun, found_runs
 from benchmark.report.gallery import answers_of, chosen_samples, wav
-from benchmark.report.names import file_name
 from benchmark.report.parts import breakdowns
 from benchmark.report.run_page import run_page
 from metrics.errors import BenchError
@@ -232,6 +233,24 @@ def test_the_command_gives_the_settings_that_were_recorded(record: Record) -> No
     )
     assert " optim.lr=0.0001" in lines[-1]  # where the small preset has another
     assert "This gives the recorded configuration." == note
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "words"),
+    [
+        ("released", {}, "bench eval --checkpoint FILE --as lvs --data synthetic"),
+        ("run", {"run": "20260101T000000Z-lvs-synthetic-1"},
+         "bench eval --checkpoint runs/20260101T000000Z-lvs-synthetic-1 --data synthetic"),
+    ],
+)  # fmt: skip
+def test_tested_weights_are_tested_again_and_never_trained(
+    record: Record, kind: Literal["released", "run"], facts: dict[str, object], words: str
+) -> None:
+    tested = Checkpoint(kind, "lvs", "ab" * 32, facts, None)
+    made = again(replace(record, checkpoint=tested, overrides=("method.image_size=64",)))
+
+    assert made.lines[-1] == f"{words} method.image_size=64"
+    assert made.note == f"The weights that were tested have the sha256 {'ab' * 32}."
 
 
 def test_a_method_that_is_not_installed_is_said_in_the_command(record: Record) -> None:
