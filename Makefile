@@ -13,8 +13,9 @@ $(UV):
 	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv \
 	|| $(PYTHON) -m pip install --quiet --target .uv uv
 
+# --inexact, so that a plugin that somebody installed stays.
 .venv/.ready: pyproject.toml | $(UV)
-	$(UV) sync --quiet
+	$(UV) sync --quiet --inexact
 	touch $@
 
 demo: setup

@@ -34,14 +34,16 @@ def test_the_method_has_as_few_lines_as_its_title_says() -> None:
 def test_the_starting_file_is_written_by_the_command_that_is_shown(
     bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
     (commands,) = blocks("your_method", "console")
     new, install, check, run = commands.splitlines()
 
     done = bench(*shlex.split(new.removeprefix("uv run bench ")))
 
     assert done.code == 0
-    folder = install.removeprefix("uv pip install -e ")
-    assert (tmp_path / folder / f"{folder}.py").is_file()
+    folder = Path(install.removeprefix("uv pip install -e "))
+    assert (folder / f"{folder.name}.py").is_file()
+    assert [] == list((tmp_path / "checkout").iterdir())
     for line, told in zip((install, check, run), done.out.splitlines()[-3:], strict=True):
         assert told.endswith(line.removeprefix("uv run "))
