@@ -42,7 +42,7 @@ Every number is a percentage, and higher is better: `ciou@0.5` is the share of c
 Where clips hold them, `context_pointing` is the share whose highest point lies on what only occurs with the sound (here lower is better), `onscreen_auc` how well the confidence tells sounds of the frame from others, and `onscreen_own_rule` how often a method's own rule does.
 In brackets stands the 95 % interval: how far the number may be off because these test clips were drawn and not others (bootstrap).
 Where a method was trained with several seeds, the number is the mean over them, ± is the standard deviation from seed to seed, and the brackets hold the mean lower and the mean upper end of their intervals.
-*Floors* are rules that never hear the sound (± there is over random draws), and the *ceiling* is the most that any map could score once the protocol's rule has cut it: a method that does not clear the floors has shown nothing.
+*Floors* are rules that never hear the sound (± there is over random draws), and the *ceiling* is the most that any map without equal pixels could score once the protocol's rule has cut it: a method that does not clear the floors has shown nothing.
 `full` and `all_objects` are masks that no rule cuts, so they may lie above a ceiling; `all_objects` knows the box of every object, but not which one sounds.
 Under a rule that keeps half of the pixels no map can hit a small object, which is why such columns may hold zeros alone.
 *Skill* is how much of the way from the best floor to the ceiling a method goes.

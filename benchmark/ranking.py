@@ -170,7 +170,7 @@ class Section:
 
     @property
     def ceiling(self) -> dict[str, float]:
-        """The most that any map could score, per metric."""
+        """The most that any map without equal pixels could score, per metric."""
         return fullest(self.records).ceiling
 
     @property
