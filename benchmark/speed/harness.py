@@ -88,6 +88,7 @@ class Line:
         claims: compared in the same run.
         note: in words.
         judged: whether the figure is one that a target may be held against.
+        failed: whether measuring it ended in an error, which ``note`` tells.
     """
 
     name: str
@@ -99,10 +100,13 @@ class Line:
     claims: tuple[Claim, ...] = ()
     note: str = ""
     judged: bool = True
+    failed: bool = False
 
     @property
     def verdict(self) -> str:
-        """``unequal``, ``reached``, ``missed``, ``not judged``, or empty for information."""
+        """``failed``, ``unequal``, ``reached``, ``missed``, ``not judged``, or empty."""
+        if self.failed:
+            return "failed"
         if not all(claim.holds for claim in self.claims):
             return "unequal"
         if self.target is None or self.figure is None:
@@ -327,6 +331,18 @@ class Absent:
         return Line(name=self.name, note=self.note)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """What ended in an error, with its words; the others are measured all the same."""
+
+    name: str
+    note: str
+
+    def line(self, timer: Timer) -> Line:
+        """A line without figures that no check passes over."""
+        return Line(name=self.name, note=self.note, failed=True)
+
+
 @dataclass(frozen=True)
 class Report:
     """What a run found.
@@ -353,6 +369,12 @@ class Report:
         )
 
     @property
+    def failed(self) -> tuple[str, ...]:
+        """What could not be measured because of an error."""
+        lines = (line for lines in self.lines.values() for line in lines)
+        return tuple(f"{line.name}: {line.note}" for line in lines if line.failed)
+
+    @property
     def missed(self) -> tuple[str, ...]:
         """Targets that were not reached."""
         return tuple(
@@ -363,8 +385,8 @@ class Report:
         )
 
     def complaints(self, *, check: bool) -> tuple[str, ...]:
-        """Untrue claims and, where targets are to be checked, those that were missed."""
-        return self.unequal + (self.missed if check else ())
+        """Errors, untrue claims and, where targets are to be checked, those that were missed."""
+        return self.failed + self.unequal + (self.missed if check else ())
 
     def to_dict(self) -> dict[str, object]:
         """For machines; seconds and bytes are per item and unrounded."""
@@ -376,6 +398,7 @@ class Report:
             },
             "missed": list(self.missed),
             "unequal": list(self.unequal),
+            "failed": list(self.failed),
         }
 
 
@@ -417,6 +440,8 @@ def run_stages(names: Sequence[str], setting: Setting) -> Report:
     stages = chosen_stages(names)
     if setting.methods and "step" not in stages:
         raise BenchError("--method chooses whose steps are taken; name the stage step too")
+    if setting.annotations is not None and "metrics" not in stages:
+        raise BenchError("--annotations are boxes to score against; name the stage metrics too")
     timer = Timer(rounds=ROUNDS_WHEN_QUICK, judged=False) if setting.quick else Timer()
     with one_thread():
         machine = machine_facts()

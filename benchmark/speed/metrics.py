@@ -26,6 +26,7 @@ from benchmark.speed.harness import (
     Setting,
     Target,
 )
+from benchmark.speed.step import chosen_device, method_of, random_clips
 from datamodules.vggss_annotations import read_vggss
 from metrics.bootstrap import RESAMPLES, bootstrap_ci
 from metrics.floors import floor_scores
@@ -431,8 +432,6 @@ def _accelerator(maps: Maps, setting: Setting) -> Measurable:
 
 def _validation(maps: Maps, setting: Setting) -> Measurable:
     """Scoring beside the answers that it scores, of the batch of a validation step."""
-    from benchmark.speed.step import chosen_device, method_of, random_clips  # loads all of torch
-
     name, device = "scoring beside the answers of a validation step", chosen_device(setting)
     if device.type == "cuda" and not torch.cuda.is_available():
         return Absent(name=name, note="no GPU here")

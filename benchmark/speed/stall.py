@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from benchmark.speed.harness import Absent, Line, Measurable, Setting, Target
+from benchmark.speed.harness import Absent, Failed, Line, Measurable, Setting, Target
 from benchmark.speed.step import TODAY, WAYS, Found, Steps, chosen_device, method_of, one_line
 from datamodules.clip import Batch
 from datamodules.sampling import GlobalBatchSampler, Keys
@@ -61,7 +61,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
         with tempfile.TemporaryDirectory() as folder:
             rates = measured(method.to(device), sizes, Path(folder))
     except Exception as error:  # the other stages may still have a GPU for a while
-        yield Absent(name="loader and step", note=one_line(error))
+        yield Failed(name="loader and step", note=one_line(error))
         return
     pixels = method.config.image_size
     note = f"lvs_vanilla, clips of `synthetic` at {pixels} px, batch of {sizes.batch}"

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.compiling import compile_networks
 from benchmark.registry import METHOD_REGISTRY
-from benchmark.speed.harness import Absent, Claim, Line, Measurable, Setting, Target, Timer
+from benchmark.speed.harness import Absent, Claim, Failed, Line, Measurable, Setting, Target, Timer
 from datamodules.base import DataConfig
 from datamodules.clip import Batch, Clip
 from methods.base import Method, OptimConfig
@@ -111,7 +111,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
             figures = measured(name, setting, device)
         except Exception as error:  # one method must not take the others' time on a GPU with it
             log.warning("%s: %s", name, one_line(error))
-            yield Absent(name=label, note=one_line(error))
+            yield Failed(name=label, note=one_line(error))
             continue
         for line in lines_of(name, figures, peaks, device):
             yield Found(line)

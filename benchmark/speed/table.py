@@ -9,7 +9,8 @@ from benchmark.tables import NONE, titled_table
 
 SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 HEADER = ("", "peer per item", "ours per item", "ratio", "target", "verdict")
-STYLES = {"reached": "green", "missed": "red", "unequal": "bold red", "not judged": "yellow"}
+STYLES = {"reached": "green", "missed": "red", "unequal": "bold red", "failed": "bold red",
+          "not judged": "yellow"}  # fmt: skip
 
 
 def speed_tables(report: Report) -> RenderableType:

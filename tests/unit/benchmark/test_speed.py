@@ -19,6 +19,7 @@ from benchmark.speed.harness import (
     Amount,
     Claim,
     Comparison,
+    Failed,
     Growth,
     Line,
     Report,
@@ -231,6 +232,20 @@ def test_what_cannot_be_measured_has_a_reason_and_no_verdict() -> None:
     line = Absent(name="GPU", note="no GPU here").line(Timer())
 
     assert (line.ours, line.figure, line.note, line.verdict) == (None, None, "no GPU here", "")
+
+
+def test_an_error_is_told_whether_or_not_targets_are_checked() -> None:
+    line = Failed(name="a step", note="RuntimeError: no memory").line(Timer())
+    report = Report({"step": (line,)}, {}, Setting())
+
+    assert (line.figure, line.verdict) == (None, "failed")
+    assert report.complaints(check=False) == ("a step: RuntimeError: no memory",)
+    assert report.complaints(check=True) == report.complaints(check=False)
+
+
+def test_annotations_are_refused_where_nothing_is_scored() -> None:
+    with pytest.raises(BenchError, match="name the stage metrics too"):
+        run_stages(["data"], Setting(annotations=Path("vggss.json")))
 
 
 def test_a_stage_makes_its_next_inputs_after_its_last_line() -> None:
