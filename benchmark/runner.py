@@ -176,19 +176,22 @@ def run(
     return Finished(record, folder, reused=False)
 
 
-def keep_features(config: RunConfig, say: Callable[[str], None]) -> str:
-    """Makes the features of a method's frozen streams on a data set; what was done, in a line.
+def keep_features(config: RunConfig, say: Callable[[str], None]) -> int:
+    """Makes the features of a method's frozen streams on a data set.
 
     Args:
         config: of :func:`benchmark.config.compose`.
         say: gets the estimate before anything is computed.
+
+    Returns:
+        How many features are kept now; 0 where the method has no frozen streams.
 
     Raises:
         BenchError: features cannot be kept of what the method gets, or do not fit.
     """
     method, data = _method_and_data(config)
     if method.extractor() is None:
-        return f"{config.method_name} has no frozen streams, so there is nothing to keep."
+        return 0
     reason = obstacle(method.extractor(), data)
     if reason is not None:
         raise BenchError(f"no features can be kept: {reason}")
@@ -198,8 +201,7 @@ def keep_features(config: RunConfig, say: Callable[[str], None]) -> str:
     assert extractor is not None, "as before"
     streams = streams_of(extractor, data)
     make_features(streams, data, stages.device(), say)
-    total = sum(len(set(each.contents.values())) for each in streams)
-    return f"{total} features are kept; runs of {config.method_name} on these data take them."
+    return sum(len(set(each.contents.values())) for each in streams)
 
 
 def _method_and_data(config: RunConfig) -> tuple[Method, ClipData]:
@@ -263,7 +265,16 @@ def run_folder(config: RunConfig, config_hash: str, *, fresh: bool) -> tuple[Pat
 
     The newest folder of that configuration is taken; ``fresh`` makes one. The first process
     chooses, and all take what it chose.
+
+    Raises:
+        BenchError: a new folder is asked for by nodes that could not tell which one it is.
     """
+    if fresh and config.trainer.num_nodes > 1 and "NODE_RANK" in os.environ:
+        raise BenchError(
+            "--fresh: nodes that are each started with a NODE_RANK cannot tell a new folder from "
+            "an older one of the same settings; move that away and leave --fresh out, or start all "
+            "processes by torchrun or srun"
+        )
 
     def chosen() -> list[str]:
         folder = _known_folder(config, config_hash, fresh=fresh) or _new_folder(config, config_hash)

@@ -87,9 +87,16 @@ def _features(options: argparse.Namespace) -> int:
     from benchmark.runner import keep_features
 
     quiet_lightning()
-    done = keep_features(config, lambda line: print(line, file=sys.stderr))
-    if is_first_rank():
-        print(done)
+    kept = keep_features(config, lambda line: print(line, file=sys.stderr))
+    if not is_first_rank():
+        return DONE
+    method = config.method_name
+    if options.json:
+        print(json.dumps({"method": method, "data": config.data_name, "features": kept}))
+    elif kept:
+        print(f"{kept} features are kept; runs of {method} on these data take them.")
+    else:
+        print(f"{method} has no frozen streams, so there is nothing to keep.")
     return DONE
 
 

@@ -136,6 +136,12 @@ def test_a_method_without_frozen_streams_is_told_in_a_line(bench: Bench, tiny: T
     assert (0, "lvs has no frozen streams, so there is nothing to keep.\n") == (done.code, done.out)
 
 
+def test_what_is_kept_is_json_where_it_is_asked_for(bench: Bench, tiny: Tiny) -> None:
+    done = bench("features", "--method", "lvs", "--data", "synthetic", *tiny(), "--json")
+
+    assert json.loads(done.out) == {"method": "lvs", "data": "synthetic", "features": 0}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
