@@ -14,7 +14,7 @@ from benchmark.strips import recorded_data
 from datamodules.base import ClipData
 from methods.hardpos import MINED, EmbedsClips, embed, neighbours_for
 from methods.mining import purity
-from methods.neighbour_files import Mining, mine, open_features
+from methods.neighbour_files import Mining, mine, open_features, require_others
 from methods.two_stream import TwoStream
 from metrics.errors import BenchError
 
@@ -94,6 +94,8 @@ def mine_run(
             "image; give --run a run of lvs_vanilla, lvs or hardpos"
         )
     data = recorded_data(trained.record, method, of_data, stage="fit")
+    if count is not None:
+        require_others(count, len(data.report.splits["train"]), f"the training list of {run}")
     folder = _made(out or run / "mined")
     chosen = str(pool or getattr(method.config, "mining_pool", "mean"))
     embed(cast("EmbedsClips", method.to(device)), data, chosen, folder)

@@ -21,7 +21,7 @@ from benchmark.settings import flat
 
 NONE = "-"
 SHOWN_FIRST = ("ciou@0.5", "ciou@0.3", "auc", "pixel_ap", "pointing")
-NOT_SHOWN = ("iou@0.5", "mean_iou")  # they repeat ciou@0.5 and, to a tenth of a point, auc
+NOT_SHOWN = ("iou@0.5", "mean_iou")  # they repeat ciou@0.5 and, nearly, auc
 FIELD_KEYS = ("ciou@0.5", "auc")
 ROOM, CELL = 98, 11  # characters beside the names of the rows on a terminal of 120, of an interval
 SWAP = "swap_"  # before the key of a metric: its value with the sounds of other clips

@@ -116,13 +116,13 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         return normalised.to(input.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None:
-            return
-        momentum = self.momentum if self.momentum is not None else 0.1
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        assert self.running_mean is not None, "norms here track their statistics"
+        assert self.running_var is not None, "as above"
+        assert self.num_batches_tracked is not None, "as above"
+        assert self.momentum is not None, "and forget at a fixed rate"
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked.add_(1)
 
 
 class ZeroMean(GlobalBatchNorm):

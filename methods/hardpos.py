@@ -365,7 +365,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def is_embedded(folder: Path, num_train: int) -> bool:
-    """Whether a folder holds vectors of that many clips, in whole."""
+    """Whether a folder holds files for vectors of that many clips; its stage says if all are in."""
     return all(has_shape(folder / name, (num_train, None), np.dtype(np.float32)) for name in MINED)
 
 

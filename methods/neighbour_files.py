@@ -112,11 +112,7 @@ def mine(features: Path, result: Path, count: int, device: torch.device = CPU) -
             result is a file that was not made here, or cannot be written.
     """
     vectors = open_features(features)
-    if not 1 <= count < len(vectors):
-        raise BenchError(
-            f"K must be in [1, {len(vectors) - 1}] for the {len(vectors)} rows of {features}, "
-            f"got {count}"
-        )
+    require_others(count, len(vectors), str(features))
     asked = Asked(_fingerprint(vectors, features), len(vectors), count, TILE)
     try:
         if rank() == 0:
@@ -132,6 +128,12 @@ def mine(features: Path, result: Path, count: int, device: torch.device = CPU) -
             "command again, which goes on from there"
         ) from error
     return Mining(NeighbourFile(result), made)
+
+
+def require_others(count: int, rows: int, of: str) -> None:
+    """Raises BenchError where ``rows`` rows ``of`` something have no ``count`` others."""
+    if not 1 <= count < rows:
+        raise BenchError(f"K must be in [1, {rows - 1}] for the {rows} rows of {of}, got {count}")
 
 
 def is_mined(features: Path, result: Path, count: int) -> bool:

@@ -449,7 +449,7 @@ def interpolation_matrix(cells: int, size: int) -> Tensor:
 
 
 class PixelBoxes(NamedTuple):
-    """Boxes as int64 pixels ``(N, P)``, each of at least one; x1 and y1 are beyond."""
+    """Boxes as int32 pixels ``(N, P)``, each of at least one; x1 and y1 are beyond."""
 
     x0: Tensor
     y0: Tensor
@@ -465,7 +465,7 @@ class PixelBoxes(NamedTuple):
 def pixel_boxes(boxes: Tensor, size: int) -> PixelBoxes:
     """Boxes ``(N, P, 4)`` xyxy in [0, 1] on a frame of so many pixels per side.
 
-    Corners are rounded to the next edge of a pixel; a box keeps at least one pixel. Absent boxes
+    Corners are rounded to the nearest edge of a pixel; a box keeps at least one pixel. Absent boxes
     (NaN) become the first pixel.
 
     >>> [int(edge) for edge in pixel_boxes(torch.tensor([[[0.0, 0.5, 1.0, 0.5]]]), 4)]

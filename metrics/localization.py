@@ -90,7 +90,7 @@ class LocalizationMetrics(Metric):
         source_heatmap: Tensor | None = None,
         source_count: Tensor | None = None,
     ) -> None:
-        """Measure a batch of answers; at least one of the two kinds of map must be given.
+        """Measure a batch of answers: a kind of map, or logits where classes are all that is known.
 
         Args:
             index: ``(B,)`` int64, rows of the test list.

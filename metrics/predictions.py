@@ -41,7 +41,7 @@ class Predictions(NamedTuple):
         use_boxes: whether the best boxes are the prediction, in place of the map.
         num_boxes: how many of them; 2 where a method answers one box for each of two sources.
         on_screen: ``(N,)`` whether a method says that the source is in the frame, by a rule of its
-            own; such an answer counts where neither a place nor a class is known.
+            own; such an answer counts where neither a place nor a class is answered.
     """
 
     ids: Sequence[str]

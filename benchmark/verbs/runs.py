@@ -257,7 +257,10 @@ def _launched(
     launch.resume()
     if options.cancel:
         ended = launch.cancel()
-        print("\n".join(f"{cell.name}: cancelled" for cell in ended) or "No job is running.")
+        if options.json:
+            print(json.dumps({"cancelled": [cell.name for cell in ended]}))
+        else:
+            print("\n".join(f"{cell.name}: cancelled" for cell in ended) or "No job is running.")
         return DONE
     try:
         with progress_of(launch) as show:

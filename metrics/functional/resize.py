@@ -1,7 +1,7 @@
 """The three interpolations of the field; they differ in where a cell's centre lies and in order.
 
-All of them go along the columns first and the rows second. What each does along one axis is a
-:class:`Taps`, which ``metrics.batched`` follows too.
+All of them go along the columns first and the rows second. What two of them do along one axis is a
+:class:`Taps`, which ``metrics.batched`` follows too; the third is OpenCV's own.
 """
 
 from collections.abc import Callable

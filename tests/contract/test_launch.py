@@ -329,4 +329,5 @@ def test_the_command_of_the_page_for_slurm_composes_its_grid(
     words = shlex.split(ON_SLURM[1].replace("\\\n", " "))
 
     assert (0, "No job is running.\n") == bench(*words, "--cancel")[:2]
+    assert (0, '{"cancelled": []}\n') == bench(*words, "--cancel", "--json")[:2]
     assert not slurm.exists()
