@@ -484,6 +484,19 @@ def _stage(name: str) -> Stage:
 
 
 @contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """What is kept between runs goes to a folder of a measurement meanwhile, not to the user's."""
+    before = os.environ.get("AVLOC_CACHE")
+    os.environ["AVLOC_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["AVLOC_CACHE"]
+        if before is not None:
+            os.environ["AVLOC_CACHE"] = before
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """OpenCV and torch use one thread inside, and as many as before afterwards.
 

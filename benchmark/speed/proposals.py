@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
-from unittest.mock import patch
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.speed.harness import Claim, Comparison, Measurable, Setting, Target
+from benchmark.speed.harness import Claim, Comparison, Measurable, Setting, Target, own_cache
 from datamodules.proposal_store import Pictures, make_proposals
 from datamodules.proposals import Extractor
 
@@ -44,7 +43,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
 
 def _stored(cache: Path, shown: Pictures, workers: int) -> dict[str, bytes]:
     """The files of a new cache, by their names."""
-    with patch.dict("os.environ", AVLOC_CACHE=str(cache)):
+    with own_cache(cache):
         folder = make_proposals(shown, Extractor("selective_search", None), workers=workers).folder
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

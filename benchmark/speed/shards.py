@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.speed.harness import Amount, Claim, Comparison, Measurable, Setting
+from benchmark.speed.harness import Amount, Claim, Comparison, Measurable, Setting, own_cache
 from datamodules.base import Split
 from datamodules.cache import FileEntry, file_entry
 from datamodules.clip import Inputs
@@ -52,7 +52,7 @@ EVERYTHING = 1e6  # GB
 def comparisons(setting: Setting) -> Iterator[Measurable]:
     """Packing, reading, finding and ordering, on a miniature of VGG-SS and on names alone."""
     clips, names, many = (16, 50, 10_000) if setting.quick else (240, 5000, MANY)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, own_cache(Path(place) / "cache"):
         folder = Path(place)
         write_sample("vggss", folder / "root", clips=clips)
         plan = plan_of(_of_root(folder / "root"), folder / "root", shard_bytes=SHARD_BYTES)
@@ -74,7 +74,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
             note=f"{plan.clips} clips, {plan.bytes / 1e6:.0f} MB",
         )
         yield _reading(folder, plan.clips)
-        yield _fetching(folder, plan.clips)
+        yield from _fetching(folder, plan.clips)
         yield from _listing(folder / "listed", names)
         yield from _ordering(many)
         yield _finding(folder / "found", many)
@@ -128,7 +128,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
-def _fetching(folder: Path, clips: int) -> Measurable:
+def _fetching(folder: Path, clips: int) -> Iterator[Measurable]:
     """The store is a server in this process."""
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(_Quiet, directory=str(folder / "shards"))
@@ -141,8 +141,10 @@ def _fetching(folder: Path, clips: int) -> Measurable:
             shards.path(name).unlink()  # of the round before
             shards.path(name)
 
-    return Comparison(name="fetching shards over loopback", item="clip", items=clips, ours=fetch,
-                      note="the server's part included; checked by sha256")  # fmt: skip
+    yield Comparison(name="fetching shards over loopback", item="clip", items=clips, ours=fetch,
+                     note="the server's part included; checked by sha256")  # fmt: skip
+    server.shutdown()
+    server.server_close()
 
 
 def _listing(folder: Path, clips: int) -> Iterator[Measurable]:
