@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.predict import load_trained
-from benchmark.strips import recorded_data
+from benchmark.recorded import load_trained, recorded_data
 from datamodules.base import ClipData
 from methods.hardpos import MINED, EmbedsClips, embed, neighbours_for
 from methods.mining import purity

@@ -10,12 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.config import recorded_extractor, recorded_settings
 from benchmark.drawing import AnswerPicture, answer_sheet, screen_words
 from benchmark.predictions import write_predictions
-from benchmark.records import Record, read_record
-from benchmark.registry import DISTRIBUTION, METHOD_REGISTRY
-from benchmark.stages import WEIGHTS, load_weights
 from datamodules.clip import Clip, Inputs, Localization
 from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.folder_clips import still_windows
@@ -29,21 +25,7 @@ from datamodules.media import (
 from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
 from datamodules.proposals import Extractor
 from methods.base import Method
-from methods.floors import Floor
 from metrics.errors import BenchError
-
-
-class Trained(NamedTuple):
-    """A method with the weights of a finished run."""
-
-    folder: Path
-    record: Record
-    method: Method
-
-    @property
-    def num_boxes(self) -> int:
-        """How many of the best boxes are drawn as the answer."""
-        return max(1, self.record.card.boxes)
 
 
 class Point(NamedTuple):
@@ -109,77 +91,6 @@ class Prediction(NamedTuple):
         ]
         cropped = {"cropped": True} if self.cropped else {}
         return {"image": str(self.image), "sounds": sounds, **cropped}
-
-
-def load_trained(folder: Path, overrides: Sequence[str] = ()) -> Trained:
-    """The method of a finished run, built as the run had it, with its weights, on the CPU.
-
-    No data set is needed. What the run started from, such as ``method.pretrained``, is.
-
-    Args:
-        folder: of the run.
-        overrides: ``method.key=value``, for files that lie elsewhere now.
-
-    Raises:
-        BenchError: the run is not finished, is of a floor or of another version, its method has no
-            map, or its weights cannot be loaded; one line names the file.
-    """
-    if not folder.is_dir():
-        raise BenchError(f"{folder} is no folder; give --run the folder of a finished run")
-    source = folder / "record.json"
-    record = read_record(source)
-    weights = folder / "training" / WEIGHTS
-    if record.checkpoint is not None and record.checkpoint.kind == "released":
-        overrides = (f"method.checkpoint={weights}", *overrides)  # its records hold no path
-    method = _built(record, source, overrides)
-    if not weights.is_file():
-        raise BenchError(f"{weights} does not exist; give --run a folder that has the weights")
-    load_weights(method, weights, remedy="give the settings of the run, or run it again (--fresh)")
-    return Trained(folder, record, method.eval())
-
-
-def _built(record: Record, source: Path, overrides: Sequence[str]) -> Method:
-    """The method with the settings of a record, its weights still random."""
-    if not record.card.localises:
-        raise BenchError(
-            f"{source.parent} is a run of {record.method} with settings that give no map, only "
-            "classes of segments; give --run a run that localises"
-        )
-    package = record.distribution
-    if record.method not in METHOD_REGISTRY.names() and package.name != DISTRIBUTION:
-        raise BenchError(
-            f"{source.parent} is a run of {record.method!r} of the package {package.name} "
-            f"{package.version}, which is not installed; install it"
-        )
-    method_class: type[Method] = METHOD_REGISTRY.load(record.method, Method)  # type: ignore[type-abstract]
-    if issubclass(method_class, Floor):
-        raise BenchError(
-            f"{source.parent} is a run of {record.method}, a floor, which knows truth and hears "
-            "nothing; give --run a run of a trained method"
-        )
-    settings = recorded_settings(method_class, record, source, overrides)
-    return method_class(settings.method, settings.optim, seed=settings.seed)
-
-
-def extractor_for(trained: Trained, overrides: Sequence[str] = ()) -> Extractor | None:
-    """What finds proposals in pictures of the user's own; None where the method asks for none.
-
-    Args:
-        trained: of the run whose settings are taken.
-        overrides: ``data.key=value`` that say it anew.
-
-    Raises:
-        BenchError: see :func:`benchmark.config.recorded_extractor`; any setting where the method
-            asks for no proposals.
-    """
-    if trained.method.inputs.proposals:
-        return recorded_extractor(trained.record, overrides)
-    if overrides:
-        raise BenchError(
-            f"{overrides[0]}: {trained.record.method} asks for no proposals, so that files of your "
-            "own take no data settings; leave it out"
-        )
-    return None
 
 
 def predict(

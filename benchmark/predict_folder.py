@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.output_files import check_in_folder
-from benchmark.predict import Place, Trained, draw, predict, write_maps
+from benchmark.predict import Place, draw, predict, write_maps
+from benchmark.recorded import Trained
 from benchmark.records import write_json
 from benchmark.video_strips import draw_video, video_strip
 from datamodules.progress import progress_bar

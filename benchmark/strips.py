@@ -8,16 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.config import compose
 from benchmark.drawing import StripPictures, strip_sheet
-from benchmark.predict import Place, Trained, answer_of, place_of
-from benchmark.records import Record
-from benchmark.registry import DATA_REGISTRY
-from benchmark.settings import as_words, of_data
+from benchmark.predict import Place, answer_of, place_of
+from benchmark.recorded import Trained, recorded_data
 from datamodules.base import ClipData, ClipDataset, Split
 from datamodules.clip import Clip
 from datamodules.sampling import Keys
-from methods.base import Method
 from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
 
@@ -140,22 +136,6 @@ def _check_alike(runs: Sequence[Trained]) -> None:
                 f"the runs have different {name} ({', '.join(map(str, values))}); give --run runs "
                 "that agree in it"
             )
-
-
-def recorded_data(
-    record: Record, method: Method, overrides: Sequence[str], stage: str = "test"
-) -> ClipData:
-    """The data of a run as a method gets them, whether or not it is the run's own."""
-    given = {word.partition("=")[0] for word in overrides}
-    recorded = {key: value for key, value in of_data(record.config).items() if key not in given}
-    words = [*as_words(recorded), *overrides]
-    config = compose(record.method, record.data, overrides=words, seed=record.seed)
-    kind: type[ClipData] = DATA_REGISTRY.load(record.data, ClipData)  # type: ignore[type-abstract]
-    data = kind(config.data, method.inputs, seed=config.seed)
-    data.setup(stage)
-    if method.inputs.takes_features:
-        method.check(data)  # for it may not do without
-    return data
 
 
 def _names(data: ClipData) -> tuple[str, ...]:

@@ -49,7 +49,8 @@ def add_predict(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from benchmark.output_files import check_outputs
-    from benchmark.predict import draw, extractor_for, load_trained, predict, write_maps
+    from benchmark.predict import draw, predict, write_maps
+    from benchmark.recorded import extractor_for, load_trained
 
     quiet_lightning()
     videos = _videos(options)
@@ -105,7 +106,8 @@ def _videos(options: argparse.Namespace) -> list[str]:
 
 def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
     from benchmark.output_files import check_outputs
-    from benchmark.predict import extractor_for, load_trained, write_maps
+    from benchmark.predict import write_maps
+    from benchmark.recorded import extractor_for, load_trained
     from benchmark.video_strips import draw_video, video_strip
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
@@ -137,8 +139,8 @@ def _predict_video(options: argparse.Namespace, videos: list[str]) -> int:
 
 
 def _predict_folder(options: argparse.Namespace, folder: Path) -> int:
-    from benchmark.predict import extractor_for, load_trained
     from benchmark.predict_folder import files_of, predict_folder
+    from benchmark.recorded import extractor_for, load_trained
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,
              "--id": options.id, "--sound-of": options.sound_of, "--npz": options.npz}  # fmt: skip
@@ -167,7 +169,7 @@ def _predict_folder(options: argparse.Namespace, folder: Path) -> int:
 def _predict_clip(options: argparse.Namespace) -> int:
     from benchmark.file_names import file_name
     from benchmark.output_files import check_outputs
-    from benchmark.predict import load_trained
+    from benchmark.recorded import load_trained
     from benchmark.strips import draw_strip, strip_lines, strip_of
 
     given = {"--image": options.image, "--sound": options.sound, "--at": options.at,

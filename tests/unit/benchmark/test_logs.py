@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from benchmark.config import compose
 from benchmark.drawing import CAPTION, EPOCH_PANEL, GAP, MARGIN
 from benchmark.logs import SHOWN_EPOCHS
-from benchmark.predict import load_trained
+from benchmark.recorded import load_trained
 from benchmark.runner import run
 from datamodules.synthetic import Synthetic
 from metrics.errors import BenchError

@@ -15,8 +15,9 @@ from PIL import Image
 
 from benchmark.config import compose
 from benchmark.output_files import check_outputs
-from benchmark.predict import Trained, draw, extractor_for, load_trained, predict, write_maps
+from benchmark.predict import draw, predict, write_maps
 from benchmark.predictions import read_predictions
+from benchmark.recorded import Trained, extractor_for, load_trained
 from benchmark.records import Distribution, Record, read_record, write_record
 from datamodules.clip import Clip, Inputs, Localization, Resizing
 from methods.base import Method, MethodConfig, OptimConfig

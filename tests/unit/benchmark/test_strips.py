@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from benchmark.config import compose
-from benchmark.predict import Trained
+from benchmark.recorded import Trained
 from benchmark.records import read_record
 from benchmark.strips import draw_strip, strip_lines, strip_of
 from datamodules.clip import Clip, Features, Inputs, Localization

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.predict import Trained, write_maps
+from benchmark.predict import write_maps
 from benchmark.predictions import read_predictions
+from benchmark.recorded import Trained
 from benchmark.records import read_record
 from benchmark.video_strips import draw_video, video_strip
 from datamodules.clip import Clip, Inputs, Localization
