@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from benchmark.jobs import QUEUED, RUNNING
 from benchmark.launch import DONE, FAILED, SKIPPED, WAITING, Cell, Launch, grid_hash
-from benchmark.tables import CLAIMED, NONE, titled_table
+from benchmark.tables import COMPARED, NONE, titled_table
 
 ORDER = (RUNNING, QUEUED, FAILED, WAITING, DONE, SKIPPED)
 LINES_BESIDE = 8  # of the terminal, that are not cells: title, header, borders, counts
@@ -107,7 +107,7 @@ def _score(launch: Launch, cell: Cell) -> str:
     record = launch.record(cell)
     if record is None:
         return NONE
-    key = next((key for key in CLAIMED if key in record.metrics), None)
+    key = next((key for key in COMPARED if key in record.metrics), None)
     return NONE if key is None else f"{key} {100 * record.metrics[key]:.1f}"
 
 

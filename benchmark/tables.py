@@ -25,7 +25,7 @@ NOT_SHOWN = ("iou@0.5", "mean_iou")  # they repeat ciou@0.5 and, nearly, auc
 FIELD_KEYS = ("ciou@0.5", "auc")
 ROOM, CELL = 98, 11  # characters beside the names of the rows on a terminal of 120, of an interval
 SWAP = "swap_"  # before the key of a metric: its value with the sounds of other clips
-CLAIMED = ("ciou@0.5", "pixel_ap", "segment_acc")
+COMPARED = ("ciou@0.5", "pixel_ap", "segment_acc")
 
 
 class _Column(NamedTuple):
@@ -117,7 +117,7 @@ def _differences(record: Record) -> Table:
         ("", "metric", "mean", "95 % interval", "clips", "verdict"),
     )
     for kind, differences in record.comparisons.items():
-        for key in (key for key in CLAIMED if key in differences):
+        for key in (key for key in COMPARED if key in differences):
             difference = differences[key]
             table.add_row(
                 _opponent(kind, difference),

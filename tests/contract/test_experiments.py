@@ -19,7 +19,8 @@ from benchmark.experiment import (
 )
 from benchmark.paper_table import paper_table
 from benchmark.records import Record
-from benchmark.runner import SWAPPED, run
+from benchmark.run_record import SWAPPED
+from benchmark.runner import run
 from metrics.floors import floor_scores
 from metrics.truth import Truth
 

@@ -6,7 +6,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from benchmark.config import compose
 from benchmark.ranks import launcher
-from benchmark.runner import run_folder
+from benchmark.run_folder import run_folder
 from benchmark.stages import StageRunner
 from datamodules.clip import Inputs
 from datamodules.synthetic import Synthetic
