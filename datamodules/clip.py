@@ -78,6 +78,10 @@ class Clip(NamedTuple):
         moved: Clip = apply_to_collection(self, Tensor, lambda value: value.to(device))
         return moved
 
+    def of_target(self, values: Tensor) -> Tensor:
+        """The target segment of ``(B, T, ...)`` values of these clips, ``(B, ...)``."""
+        return values[torch.arange(len(self.target), device=self.target.device), self.target]
+
     def cat(self, other: "Clip") -> "Clip":
         """These clips followed by others of the same inputs; what either lacks is None."""
         tensors = (_joined(a, b) for a, b in zip(self[:5], other[:5], strict=True))

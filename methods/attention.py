@@ -31,7 +31,8 @@ from methods.own_frontends import FrontEnd, front_end_of
 from methods.released import PRETRAINING, load_released, require_alone
 from methods.response import paired_maps, response_maps
 from methods.soundnet import OBJECTS, SoundNet
-from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
+from methods.streams import Streams, small_streams
+from methods.two_stream import SMALL_CHANNELS, SMALL_STRIDE
 from methods.vgg import vgg16_map, vgg16_map_of_release
 from methods.warmup import warm
 from metrics.errors import BenchError
@@ -86,6 +87,7 @@ class Attention(Method):
     """Cosine attention with softmax, mechanism 1 (Eq. 2)."""
 
     Config = AttentionConfig
+    config: AttentionConfig
     wrong_frames: Tensor  # (2,) int64, near and all of the running epoch
     rectified: ClassVar[bool] = False  # whether negative cosines count as 0 (Eq. 3)
     card = MethodCard(
@@ -117,7 +119,6 @@ class Attention(Method):
     def __init__(self, config: AttentionConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
         require_known(config, CHOICES)
-        self.settings = config
         self.card = card_of(self.card, config)
         self.own = self.own_front_end()
         self.streams, (seen, heard), self.stride = streams_of(config)
@@ -133,7 +134,7 @@ class Attention(Method):
 
     def own_front_end(self) -> FrontEnd | None:
         """The authors' front-end where it is asked for; checks what goes with their file."""
-        config = self.settings
+        config = self.config
         if not self.rectified and (config.checkpoint is not None or config.front_end != "bench"):
             raise BenchError(
                 f"method.checkpoint and method.front_end are of the network that was released, "
@@ -153,8 +154,8 @@ class Attention(Method):
     @property
     def inputs(self) -> Inputs:
         """One segment; box maps on the grid of the streams where boxes are learned from."""
-        asks = self.settings.supervision != "unsupervised"
-        cells = self.settings.image_size // self.stride
+        asks = self.config.supervision != "unsupervised"
+        cells = self.config.image_size // self.stride
         return replace(super().inputs, box_map_size=cells if asks else 0)
 
     def check(self, data: ClipData) -> None:
@@ -162,13 +163,13 @@ class Attention(Method):
         require_other_clips(
             data.config.batch_size, "the negative is another clip of the global batch"
         )
-        if self.settings.supervision != "unsupervised":
-            require_boxes(self.settings.supervision, data)
+        if self.config.supervision != "unsupervised":
+            require_boxes(self.config.supervision, data)
 
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """The small streams of the shared stage, or of a run."""
-        if self.settings.pretrained is not None:
-            warm(self.streams, self.settings.pretrained, self.settings, stages, data)
+        if self.config.pretrained is not None:
+            warm(self.streams, self.config.pretrained, self.config, stages, data)
 
     def extractor(self) -> FrozenExtractor | None:
         """The streams that are not trained."""
@@ -190,7 +191,7 @@ class Attention(Method):
 
     def attention(self, response: Tensor) -> Tensor:
         """Softmax over the cells of responses ``(..., h, w)`` (Eq. 1)."""
-        flat = response.flatten(-2) / self.settings.attention_temperature
+        flat = response.flatten(-2) / self.config.attention_temperature
         return flat.softmax(-1).reshape(response.shape)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -200,23 +201,23 @@ class Attention(Method):
         loss = self.unsupervised_loss(visual, heard, query)
         if self.training:
             self.count_wrong_frames(visual, heard, query)
-        if self.settings.supervision == "unsupervised" or batch.annotation is None:
+        if self.config.supervision == "unsupervised" or batch.annotation is None:
             return loss
         boxes = batch.annotation.box_map
         assert boxes is not None, "asked for by inputs"
         response = attention_map(visual, query, relu=self.rectified)
-        rows = box_map_loss(response / self.settings.attention_temperature, boxes)
+        rows = box_map_loss(response / self.config.attention_temperature, boxes)
         rows = rows * batch.annotation.has_boxes
-        return loss + self.settings.supervision_weight * rows.mean()
+        return loss + self.config.supervision_weight * rows.mean()
 
     def unsupervised_loss(self, visual: Tensor, heard: Tensor, query: Tensor) -> Tensor:
         """L_U: Eq. 5 with one negative of the global batch, or InfoNCE with all of them."""
-        if self.settings.loss == "infonce":
+        if self.config.loss == "infonce":
             return self.all_pairs_loss(visual, heard, query)
         both = of_others_at_this_step(self, torch.cat([heard, query], 1))
         other_heard, other_query = both[:, : heard.shape[1]], both[:, heard.shape[1] :]
         own = self.seen_by(visual, query)
-        if self.settings.query == "positive":
+        if self.config.query == "positive":
             return distance_ratio_loss(own, heard, other_heard)
         under_other = self.seen_by(visual, other_query)
         return ratio_of_distances(distance(own, heard), distance(under_other, other_heard))
@@ -250,7 +251,7 @@ class Attention(Method):
         """Own frames against all sounds of the global batch, each seen by the sound it meets."""
         sounds, queries = gathered(heard), gathered(query)
         own = own_rows(len(sounds)).to(visual.device)
-        if self.settings.query == "positive":
+        if self.config.query == "positive":
             seen = self.seen_by(visual, query).unsqueeze(1)  # (b, 1, D)
         else:
             row_bytes = len(queries) * visual[0, 0].numel() * max(visual.element_size(), 4)
@@ -262,7 +263,7 @@ class Attention(Method):
             lambda seen: (F.normalize(seen, dim=-1) * F.normalize(sounds, dim=-1)).sum(-1),
             [seen], sounds.numel() * sounds.element_size(), self.memory.maps,
         )  # (b, B)  # fmt: skip
-        return F.cross_entropy(cosines / self.settings.temperature, own)
+        return F.cross_entropy(cosines / self.config.temperature, own)
 
     def pooled(self, visual: Tensor, queries: Tensor) -> Tensor:
         """Means z ``(n, B, C)`` of frames ``(n, C, h, w)`` under all queries ``(B, C)``."""
@@ -276,14 +277,14 @@ class Attention(Method):
         query = self.sound_of(heard)
         cosine = paired_maps(query, visual)
         response = cosine.relu() if self.rectified else cosine
-        heatmap = response if self.settings.answer == "response" else self.attention(response)
-        if self.settings.confidence == "response":
+        heatmap = response if self.config.answer == "response" else self.attention(response)
+        if self.config.confidence == "response":
             return Localization(heatmap, cosine.flatten(1).amax(1))
         return Localization(heatmap, -self.apart(self.seen_by(visual, query), heard))
 
     def apart(self, seen: Tensor, heard: Tensor) -> Tensor:
         """Distance of f_v from f_s ``(B, D)``, ``(B,)``; of their directions with InfoNCE."""
-        if self.settings.loss == "infonce":
+        if self.config.loss == "infonce":
             seen, heard = F.normalize(seen, dim=1), F.normalize(heard, dim=1)
         return distance(seen, heard)
 

@@ -31,8 +31,8 @@ from methods.frontends import LogMel, VggishLogMel
 from methods.global_norm import sum_over_ranks, world_size
 from methods.lstm import LSTM
 from methods.negatives import of_others_at_this_step, require_other_clips
-from methods.streams import SMALL_CHANNELS, Streams
-from methods.two_stream import require_small_sound, small_audio, small_visual
+from methods.streams import Streams
+from methods.two_stream import SMALL_CHANNELS, require_small_sound, small_audio, small_visual
 from methods.vgg import vgg19_pool5
 from methods.vggish import EMBEDDING, VGGish
 from methods.warmup import warm
@@ -84,6 +84,7 @@ class Avfb(Method):
     """Events by their segments, and by what they attend to, the places of their sounds."""
 
     Config = AvfbConfig
+    config: AvfbConfig
     similarity_sums: Tensor  # (3,) float64 sums over this epoch's measured clips
     measured: Tensor  # () float64, how many those are
     card = MethodCard(
@@ -122,7 +123,6 @@ class Avfb(Method):
     def __init__(self, config: AvfbConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
         _check(config)
-        self.settings = config
         self.localises = config.modalities != "audio" and config.fusion in ATTENDS
         self.learns_classes = config.supervision != "unsupervised"
         self.card = _card(type(self).card, config, localises=self.localises)
@@ -143,22 +143,22 @@ class Avfb(Method):
         """T segments; features may come in place of what no trained stream needs."""
         streams = self.streams
         takes_features = streams is None or (
-            self.settings.backbone == "vgg19_vggish"
+            self.config.backbone == "vgg19_vggish"
             and streams.frozen_visual
             and streams.frozen_audio
         )
         return Inputs(
-            image_size=self.settings.image_size,
-            num_segments=self.settings.num_segments,
-            sample_rate_hz=self.settings.sample_rate_hz,
-            segment_seconds=self.settings.segment_seconds,
-            labels=LABELS[self.settings.supervision],
+            image_size=self.config.image_size,
+            num_segments=self.config.num_segments,
+            sample_rate_hz=self.config.sample_rate_hz,
+            segment_seconds=self.config.segment_seconds,
+            labels=LABELS[self.config.supervision],
             takes_features=takes_features,
         )
 
     def check(self, data: ClipData) -> None:
         """Raises BenchError where the data have not what the supervision or the streams need."""
-        config, classes = self.settings, len(data.report.classes)
+        config, classes = self.config, len(data.report.classes)
         if self.learns_classes and not classes:
             raise BenchError(
                 f"method.supervision={config.supervision} learns classes of events, and these data "
@@ -180,9 +180,9 @@ class Avfb(Method):
 
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """Small streams of the shared stage `warmup`, where they are asked for."""
-        pretrained = self.settings.pretrained
+        pretrained = self.config.pretrained
         if pretrained is not None and self.streams is not None:
-            warm(self.streams, pretrained, self.settings, stages, data)
+            warm(self.streams, pretrained, self.config, stages, data)
 
     def extractor(self) -> FrozenExtractor | None:
         """The streams that are not trained."""
@@ -195,7 +195,7 @@ class Avfb(Method):
             return self.triplet_loss(visual, sound)
         assert batch.annotation is not None, "inputs.labels asked for it"
         logits = self.head(self.encoded(visual, sound))
-        return class_loss(logits, batch.annotation, self.settings.supervision)
+        return class_loss(logits, batch.annotation, self.config.supervision)
 
     def localize(self, clip: Clip) -> Localization:
         """Attention over the places of the target segment, and classes of all where learnt.
@@ -204,20 +204,19 @@ class Avfb(Method):
         times the number of cells. Without an attention over places the map is ``(B, 0, 0)``.
         """
         visual, sound = self.features(clip)
-        rows = torch.arange(len(clip.target), device=clip.target.device)
-        heatmap = sound.new_empty(len(rows), 0, 0)
-        confidence = sound.new_zeros(len(rows))
+        heatmap = sound.new_empty(len(sound), 0, 0)
+        confidence = sound.new_zeros(len(sound))
         if self.localises:
-            seen, heard = visual[rows, clip.target], sound[rows, clip.target]
+            seen, heard = clip.of_target(visual), clip.of_target(sound)
             scores = self.fusion.place_scores(seen, heard)  # (B, M)
             attention = scores.softmax(-1)
-            shown = attention if self.settings.map_output == "attention" else scores
+            shown = attention if self.config.map_output == "attention" else scores
             heatmap = shown.view(seen.shape[0], *seen.shape[-2:])
             confidence = attention.amax(1) * attention.shape[1]
         if not self.learns_classes:
             return Localization(heatmap, confidence)
         logits = self.head(self.encoded(visual, sound))
-        background = logits[rows, clip.target].softmax(-1)[:, -1]
+        background = clip.of_target(logits).softmax(-1)[:, -1]
         return Localization(heatmap, 1 - background, segment_logits=logits)
 
     def features(self, clip: Clip) -> tuple[Tensor, Tensor]:
@@ -233,9 +232,9 @@ class Avfb(Method):
     def encoded(self, visual: Tensor, sound: Tensor) -> "Encoded":
         """Both steps in time of the modalities that the settings have (Eq. 7-11)."""
         seen = heard = None
-        if self.settings.modalities != "audio":
+        if self.config.modalities != "audio":
             seen = self.visual_branch(self.fusion(visual, sound))
-        if self.settings.modalities != "visual":
+        if self.config.modalities != "visual":
             heard = self.audio_branch(sound)
         return Encoded(seen, heard)
 
@@ -244,13 +243,13 @@ class Avfb(Method):
         other_sound = of_others_at_this_step(self, sound)
         seen = self.visual_branch(self.fusion(visual, sound)).attended
         seen_with_other = None
-        if self.settings.query == "pair":
+        if self.config.query == "pair":
             seen_with_other = self.visual_branch(self.fusion(visual, other_sound)).attended
         return avtgml(
             seen,
             self.audio_branch(sound).attended,
             self.audio_branch(other_sound).attended,
-            self.settings.margin,
+            self.config.margin,
             visual_with_negative=seen_with_other,
         )
 
@@ -280,7 +279,7 @@ class Avfb(Method):
         seen = self.visual_branch(self.fusion(visual, sound)).attended
         crossed = self.visual_branch(self.fusion(other_visual, sound)).attended
         with_other = seen
-        if self.settings.query == "pair":
+        if self.config.query == "pair":
             with_other = self.visual_branch(self.fusion(visual, other_sound)).attended
         heard = self.audio_branch(sound).attended
         other_heard = self.audio_branch(other_sound).attended

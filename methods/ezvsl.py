@@ -4,7 +4,7 @@ Source: https://github.com/stoneMo/EZ-VSL, model.py:38-44 at 95ff5bf.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.chunks import in_chunks
 from methods.global_norm import gathered
-from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
 from methods.object_guidance import (
     GuidanceConfig,
@@ -24,19 +23,11 @@ from methods.object_guidance import (
     mixed_by_range,
     object_guide,
 )
-from methods.projected_streams import RELEASED_NAMES, ProjectedConfig
+from methods.projected_streams import RELEASED_NAMES, TRAINING, ProjectedConfig
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_parts, projected_streams
 from methods.response import bytes_of_maps, cosine_localization, response_maps
-
-TRAINING = {
-    "optim.lr": 1e-4,
-    "optim.weight_decay": 0.0,
-    "data.batch_size": 128,
-    "data.augmentation": "crop_flip",
-    "trainer.max_epochs": 20,
-}
-"""EZ-VSL code, train.py and scripts/ at 95ff5bf; 100 epochs where 10k clips train."""
+from methods.two_stream import SMALL
 
 
 @dataclass
@@ -48,6 +39,7 @@ class Ezvsl(Method):
     """Each image against all sounds and each sound against all images, by its best cell alone."""
 
     Config = EzvslConfig
+    config: EzvslConfig
     card = MethodCard(
         paper="Mo and Morgado 2022 (EZ-VSL)",
         supervision="none",
@@ -74,7 +66,7 @@ class Ezvsl(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropies of image to sound and of sound to image over the global batch."""
-        config = cast("EzvslConfig", self.config)
+        config = self.config
         visual, sound = self.streams(batch.clip)
         logits = pair_logits(sound, visual, config.temperature, self.memory.maps)
         return both_directions(logits, config.directions)
@@ -84,7 +76,7 @@ class Ezvsl(Method):
 
         The code's map is divided by tau, which changes no order.
         """
-        config = cast("EzvslConfig", self.config)
+        config = self.config
         answer = cosine_localization(self.streams, clip)
         return guided(answer, self.guide, clip, config.guidance_alpha, mixed_by_range)
 

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig, require_known
-from methods.ezvsl import TRAINING, both_directions, pair_logits
+from methods.ezvsl import both_directions, pair_logits
 from methods.global_norm import gathered
-from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
 from methods.object_guidance import (
     GuidanceConfig,
@@ -25,10 +24,11 @@ from methods.object_guidance import (
     mixed_by_range,
     object_guide,
 )
-from methods.projected_streams import RELEASED_NAMES, ProjectedConfig, drop, require_share
+from methods.projected_streams import RELEASED_NAMES, TRAINING, ProjectedConfig, drop, require_share
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_parts, projected_streams
 from methods.response import cosine_localization, paired_maps
+from methods.two_stream import SMALL
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Fnac(Method):
     """EZ-VSL, its pair scores drawn to how alike the sounds, the images and the sources are."""
 
     Config = FnacConfig
+    config: FnacConfig
     card = MethodCard(
         paper="Sun et al. 2023 (FNAC)",
         supervision="none",
@@ -82,7 +83,6 @@ class Fnac(Method):
         require_share("dropout", config.dropout)
         if config.warmup_epochs < 0:
             raise BenchError(f"method.warmup_epochs must be at least 0, got {config.warmup_epochs}")
-        self.settings = config
         self.streams, self.own = projected_streams(config, "fnac")
         if config.checkpoint is not None:
             self.card = replace(self.card, pretraining=PRETRAINING)
@@ -99,7 +99,7 @@ class Fnac(Method):
     def on_train_start(self) -> None:
         """Warns where no epoch is left after the warm-up."""
         epochs = self.trainer.max_epochs or 0
-        if 0 < epochs <= self.settings.warmup_epochs:
+        if 0 < epochs <= self.config.warmup_epochs:
             log.warning(
                 "all %d epochs are warm-up, so fnac trains as ezvsl; lower method.warmup_epochs",
                 epochs,
@@ -111,20 +111,20 @@ class Fnac(Method):
         Held-out clips have the whole loss in every epoch, so that epochs can be compared.
         """
         terms = self.terms(batch)
-        if self.training and self.current_epoch < self.settings.warmup_epochs:
+        if self.training and self.current_epoch < self.config.warmup_epochs:
             return terms.contrastive
         gaps = terms.sounds_and_pairs + terms.sounds_and_sources + terms.images_and_pairs
-        return terms.contrastive + self.settings.weight * gaps
+        return terms.contrastive + self.config.weight * gaps
 
     def terms(self, batch: Batch) -> "FnacTerms":
         """The four terms of the global batch."""
-        visual, sound = self.streams(batch.clip, drop(self, batch, self.settings.dropout))
-        return fnac_terms(sound, visual, self.settings, self.memory.maps)
+        visual, sound = self.streams(batch.clip, drop(self, batch, self.config.dropout))
+        return fnac_terms(sound, visual, self.config, self.memory.maps)
 
     def localize(self, clip: Clip) -> Localization:
         """The cosine map of a clip's sound on its frame; confidence is its maximum."""
         answer = cosine_localization(self.streams, clip)
-        return guided(answer, self.guide, clip, self.settings.guidance_alpha, mixed_by_range)
+        return guided(answer, self.guide, clip, self.config.guidance_alpha, mixed_by_range)
 
 
 class FnacTerms(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -32,8 +32,6 @@ from methods.global_norm import (
 )
 from methods.lvs_vanilla import (
     CONTRASTIVE_CHOICES,
-    RECIPE,
-    SMALL,
     ContrastiveConfig,
     LvsVanilla,
     exponent_scale,
@@ -57,7 +55,7 @@ from methods.response import (
     pooled_negatives,
     soft_mask,
 )
-from methods.two_stream import TwoStream
+from methods.two_stream import RECIPE, SMALL, TwoStream
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
@@ -97,6 +95,7 @@ class HardPos(Method):
     """A clip's neighbours by sound and by image join its positives and leave its negatives."""
 
     Config = HardPosConfig
+    config: HardPosConfig
     rows_without_negatives: Tensor  # () int64
     card = MethodCard(
         paper="Senocak et al. 2022",
@@ -132,19 +131,19 @@ class HardPos(Method):
     def check(self, data: ClipData) -> None:
         """Raises BenchError where a batch would hold no negative, or K leaves none in the list."""
         require_other_clips(data.config.batch_size)
-        if cast("HardPosConfig", self.config).positives == "random":
+        if self.config.positives == "random":
             return
         num_train = len(data.report.splits["train"])
         require_room_for_negatives(self.neighbours(num_train), num_train)
 
     def neighbours(self, num_train: int) -> int:
         """K for a training list of that length."""
-        chosen = cast("HardPosConfig", self.config).k
+        chosen = self.config.k
         return neighbours_for(num_train) if chosen is None else chosen
 
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """Stages 1 and 2: the embeddings of `lvs_vanilla`, and K neighbours of every clip."""
-        config = cast("HardPosConfig", self.config)
+        config = self.config
         split = data.report.splits["train"]
         self.num_train = len(split)
         self.draw = self.drawn_positives
@@ -195,7 +194,7 @@ class HardPos(Method):
 
         Held-out clips have no neighbours: without ``extra`` it is the loss of `lvs_vanilla`.
         """
-        config = cast("HardPosConfig", self.config)
+        config = self.config
         if batch.extra is None:
             visual, sound = self.streams(batch.clip)
             return vanilla_rows(sound, visual, config, self.memory.maps).mean()

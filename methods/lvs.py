@@ -4,7 +4,7 @@ Source: https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way, model.p
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig
 from methods.global_norm import gathered, own_rows
-from methods.lvs_vanilla import RECIPE, SMALL
 from methods.negatives import require_other_clips
 from methods.own_frontends import front_end_of
 from methods.released import PRETRAINING, load_released, require_alone
@@ -26,7 +25,7 @@ from methods.response import (
     pooled_negatives,
     soft_mask,
 )
-from methods.two_stream import TwoStream, TwoStreamConfig
+from methods.two_stream import RECIPE, SMALL, TwoStream, TwoStreamConfig
 
 EPSILON_NEGATIVE = 0.4  # LVS code, model.py at 8fe8cbb: below it a cell is background
 LITERAL_DIAGONAL = -99.0  # the code multiplies its diagonal by 1 - 100, it does not mask it
@@ -46,6 +45,7 @@ class Lvs(Method):
     """Image i against all sounds of the global batch, and against its own background."""
 
     Config = LvsConfig
+    config: LvsConfig
     card = MethodCard(
         paper="Chen et al. 2021",
         supervision="none",
@@ -72,7 +72,7 @@ class Lvs(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over the batch of the tri-map contrastive loss."""
-        config = cast("LvsConfig", self.config)
+        config = self.config
         visual, sound = self.streams(batch.clip)
         others = pooled_negatives(gathered(sound), visual, "masked", self.memory.maps).T
         return trimap_rows(

@@ -1,7 +1,7 @@
 """`lvs_vanilla`: LVS without its tri-map, the baseline of Senocak et al. 2022 (Eq. 1-3, 5-6)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +19,7 @@ from methods.response import (
     pooled_negatives,
     soft_mask,
 )
-from methods.two_stream import TwoStream, TwoStreamConfig
+from methods.two_stream import RECIPE, SMALL, TwoStream, TwoStreamConfig
 
 
 @dataclass
@@ -32,27 +32,13 @@ class ContrastiveConfig(TwoStreamConfig):
 
 
 CONTRASTIVE_CHOICES = {"negative_pool": ("mean", "masked")}
-SMALL = {
-    "method.backbone": "small",
-    "method.image_size": 64,
-    "method.segment_seconds": 1.0,
-    "optim.lr": 2e-3,
-    "optim.schedule": "one_cycle",
-    "data.batch_size": 64,
-    "data.augmentation": "crop_flip_roll",
-    "trainer.max_epochs": 6,
-}
-"""What two CPU cores can train in a minute or two; measured on `synthetic`."""
-
-RECIPE = {
-    "*": {"trainer.max_epochs": 20},  # not given in the paper; EZ-VSL's for 144k clips
-}
 
 
 class LvsVanilla(Method):
     """Sound i against all images of the global batch; the masked mean of its own map on top."""
 
     Config = ContrastiveConfig
+    config: ContrastiveConfig
     card = MethodCard(
         paper="Senocak et al. 2022 (Vanilla-LVS); Chen et al. 2021",
         supervision="none",
@@ -73,7 +59,7 @@ class LvsVanilla(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean over the batch of -log(P / (P + N)) (Eq. 6)."""
-        config = cast("ContrastiveConfig", self.config)
+        config = self.config
         visual, sound = self.streams(batch.clip)
         return vanilla_rows(sound, visual, config, self.memory.maps).mean()
 

@@ -134,8 +134,7 @@ def guided(
     """
     if guide is None:
         return answer
-    rows = torch.arange(len(clip.target), device=clip.target.device)
-    seen = guide(clip.frames[rows, clip.target])
+    seen = guide(clip.of_target(clip.frames))
     return answer._replace(heatmap=mixed(answer.heatmap, seen, alpha))
 
 

@@ -10,7 +10,6 @@ from functools import partial
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from datamodules.clip import Batch, Clip
@@ -18,20 +17,28 @@ from methods.base import Method, require_known
 from methods.frontends import LogMel, LogSpectrogram, NormalizedFrames
 from methods.global_norm import ZeroMean, with_global_statistics
 from methods.two_stream import (
-    RESNET18,
+    SMALL_CHANNELS,
     TwoStreamConfig,
     require_small_sound,
+    resnet18,
     small_audio,
     small_visual,
 )
-from methods.weights import load_weights
 from metrics.errors import BenchError
 
-RESNET_CHANNELS, SMALL_CHANNELS = 512, 128
+RESNET_CHANNELS = 512
 HOP = 238  # EZ-VSL code, datasets.py:18-36 at 95ff5bf: windows of 512 that overlap by 274
 DROPOUT = 7303  # the stream of draws that is of dropped features alone
 CHOICES = {"backbone": ("resnet18", "small"), "directions": ("sum", "mean")}
 STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+TRAINING = {
+    "optim.lr": 1e-4,
+    "optim.weight_decay": 0.0,
+    "data.batch_size": 128,
+    "data.augmentation": "crop_flip",
+    "trainer.max_epochs": 20,
+}
+"""EZ-VSL code, train.py and scripts/ at 95ff5bf; 100 epochs where 10k clips train."""
 RELEASED_NAMES: Mapping[str, str] = {
     "imgnet.": "features.visual.",
     "audnet.": "features.audio.",
@@ -130,9 +137,8 @@ class _Features(nn.Module):
 
     def forward(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """``(B, C, h, w)`` and ``(B, C)`` of each clip's target segment."""
-        rows = torch.arange(len(clip.target), device=clip.target.device)
-        frames = clip.frames[rows, clip.target]  # (B, 3, H, W)
-        waveform = clip.waveform[rows, clip.target]  # (B, S)
+        frames = clip.of_target(clip.frames)  # (B, 3, H, W)
+        waveform = clip.of_target(clip.waveform)  # (B, S)
         frames = self.normalized(frames).contiguous(memory_format=torch.channels_last)
         return self.visual(frames), self.audio(self.spectrogram(waveform))
 
@@ -175,12 +181,7 @@ def resnet18_stages(channels: int, *, pretrained: str | None = None) -> nn.Seque
     Raises:
         BenchError: ``pretrained`` cannot be found, or is of another network.
     """
-    net = torchvision.models.resnet18(weights=None)
-    if pretrained is not None:
-        load_weights(net, pretrained, RESNET18, setting="method.pretrained")
-    if channels != 3:
-        net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    net = resnet18(channels, pretrained)
     return nn.Sequential(OrderedDict((name, getattr(net, name)) for name in STAGES))
 
 

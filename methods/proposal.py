@@ -33,7 +33,8 @@ from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.lstm import LSTM
 from methods.negatives import derangement, of_other_clips, require_other_clips
-from methods.streams import SMALL_CHANNELS, SMALL_STRIDE, Streams, small_streams
+from methods.streams import Streams, small_streams
+from methods.two_stream import SMALL_CHANNELS, SMALL_STRIDE
 from methods.vgg import vgg16_map
 from methods.vggish import EMBEDDING, VGGish
 from methods.warmup import warm
@@ -102,6 +103,7 @@ class Proposal(Method):
     """Boxes ranked by their likeness to the sound."""
 
     Config = ProposalConfig
+    config: ProposalConfig
     median_distances: Tensor  # (2,) of own and of other sounds, -1 until they are fitted
     card = MethodCard(
         paper="Xuan et al. 2022",
@@ -138,7 +140,6 @@ class Proposal(Method):
     def __init__(self, config: ProposalConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__(config, optim, seed=seed)
         check_settings(config)
-        self.settings = config
         self.card = card_of(self.card, config)
         self.streams, (seen, heard) = streams_of(config)
         self.audio_lstm = LSTM(heard, heard)
@@ -158,8 +159,8 @@ class Proposal(Method):
         """T segments, each with its proposals."""
         return replace(
             super().inputs,
-            num_segments=self.settings.num_segments,
-            proposals=self.settings.max_proposals,
+            num_segments=self.config.num_segments,
+            proposals=self.config.max_proposals,
         )
 
     def check(self, data: ClipData) -> None:
@@ -168,8 +169,8 @@ class Proposal(Method):
 
     def prepare(self, stages: Stages, data: ClipData) -> None:
         """The small streams of the shared stage, or of a run."""
-        if self.settings.pretrained is not None:
-            warm(self.streams, self.settings.pretrained, self.settings, stages, data)
+        if self.config.pretrained is not None:
+            warm(self.streams, self.config.pretrained, self.config, stages, data)
 
     def extractor(self) -> FrozenExtractor | None:
         """The streams that are not trained."""
@@ -180,7 +181,7 @@ class Proposal(Method):
         visual, audio = self.streams(clip)  # (B, T, C, h, w), (B, T, S)
         heard = self.audio_lstm(audio)
         followed = visual
-        if self.settings.selection == "grm":
+        if self.config.selection == "grm":
             followed = each_cell_over_time(self.visual_lstm, visual)
         return visual.flatten(0, 1), followed.flatten(0, 1), heard.flatten(0, 1)
 
@@ -191,7 +192,7 @@ class Proposal(Method):
         proposals = clip.proposals.flatten(0, 1)  # (N, P, 4)
         sound = self.to_sound(heard)
         frame, location_map = torch.zeros_like(sound), None
-        if self.settings.selection == "grm":
+        if self.config.selection == "grm":
             location_map = self.attention(followed, heard)
             attended = torch.einsum("nhw,nchw->nc", location_map, followed)  # v_att
             frame = self.to_frame(attended)
@@ -205,7 +206,7 @@ class Proposal(Method):
         """Weights w of 3.3, ``(N, h, w)``."""
         seen, asked = self.u_v(visual.flatten(2).mT), self.u_s(heard)
         weight = attention_weights(
-            seen, asked, self.settings.attention_norm, self.settings.attention_temperature
+            seen, asked, self.config.attention_norm, self.config.attention_temperature
         )
         return weight.view(len(visual), *visual.shape[2:])
 
@@ -215,7 +216,7 @@ class Proposal(Method):
 
         Not in half precision, in which many of them would be equal.
         """
-        config = self.settings
+        config = self.config
         with torch.autocast(location_map.device.type, enabled=False):
             confidence = proposal_confidence(
                 location_map.float(),
@@ -235,21 +236,21 @@ class Proposal(Method):
     def loss_of(self, streams: Embedded) -> Tensor:
         """The loss of streams that meet in one space."""
         own = seen_by(streams.sound, streams.box, streams.exists)
-        if self.settings.loss == "infonce":
+        if self.config.loss == "infonce":
             loss = self.all_pairs_loss(streams, own)
         else:
             loss = self.triplet_loss(streams, own)
-        if self.settings.selection == "none":
+        if self.config.selection == "none":
             return loss
         apart = self.comparable(own) - self.comparable(streams.frame)
-        return loss + self.settings.euclidean_weight * apart.square().sum(1).mean()
+        return loss + self.config.euclidean_weight * apart.square().sum(1).mean()
 
     def triplet_loss(self, streams: Embedded, own: Tensor) -> Tensor:
         """Ratio of the distances of f_v from the own sound and from that of another clip."""
         sound = streams.sound
         draw = (self.current_epoch, self.global_step) if self.training else (0, 0)
         other = of_other_clips(self.by_clip(sound), self.seed, *draw).flatten(0, 1)
-        if self.settings.query == "positive":
+        if self.config.query == "positive":
             return distance_ratio_loss(own, sound, other)
         under_other = seen_by(other, streams.box, streams.exists)
         return ratio_of_distances(distance(own, sound), distance(under_other, other))
@@ -270,21 +271,21 @@ class Proposal(Method):
 
         cosines: Callable[..., Tensor] = seen_by_its_own
         parts = [self.by_clip(own)]
-        if self.settings.query == "pair":
+        if self.config.query == "pair":
             cosines, parts = seen_by_all, [self.by_clip(each) for each in streams[2:4]]
         row_bytes = sounds.numel() * sounds.element_size()  # f_v of a frame under all sounds
         found = in_chunks(cosines, parts, row_bytes, self.memory.maps)  # (b, B, T)
         rows = own_rows(len(sounds)).to(sounds.device)
         target = rows.unsqueeze(1).expand(-1, sounds.shape[1])
-        return F.cross_entropy(found / self.settings.temperature, target)
+        return F.cross_entropy(found / self.config.temperature, target)
 
     def by_clip(self, rows: Tensor) -> Tensor:
         """Rows ``(B T, ...)`` of segments as ``(B, T, ...)``."""
-        return rows.reshape(-1, self.settings.num_segments, *rows.shape[1:])
+        return rows.reshape(-1, self.config.num_segments, *rows.shape[1:])
 
     def comparable(self, vectors: Tensor) -> Tensor:
         """Vectors whose distance means something: with InfoNCE, their directions."""
-        return F.normalize(vectors, dim=-1) if self.settings.loss == "infonce" else vectors
+        return F.normalize(vectors, dim=-1) if self.config.loss == "infonce" else vectors
 
     def localize(self, clip: Clip) -> Localization:
         """Boxes by falling d, the location map, d_on, and whether the sound is on screen.
@@ -293,7 +294,7 @@ class Proposal(Method):
         With ``sources: 2`` there are two boxes, see :func:`two_sources`.
         """
         rows = torch.arange(len(clip.target), device=clip.target.device)
-        places = rows * self.settings.num_segments + clip.target
+        places = rows * self.config.num_segments + clip.target
         streams = self.embedded(clip)
         sound, box, exists = streams.sound[places], streams.box[places], streams.exists[places]
         proposals, location_map = streams.proposals[places], streams.location_map
@@ -305,7 +306,7 @@ class Proposal(Method):
             heatmap = location_map[places]
         activation = scores.amax(1) if scores.shape[1] else sound.new_zeros(len(sound))
         boxes, scores = ranked(proposals, scores, exists)
-        if self.settings.sources == 2:
+        if self.config.sources == 2:
             boxes, scores, _ = two_sources(boxes, scores)
         return Localization(
             heatmap, activation, boxes, scores, on_screen=self.on_screen(apart, activation)
@@ -314,8 +315,8 @@ class Proposal(Method):
     @property
     def cells(self) -> int:
         """Cells per side of the map."""
-        small = self.settings.backbone == "small"
-        return self.settings.image_size // (SMALL_STRIDE if small else VGG_STRIDE)
+        small = self.config.backbone == "small"
+        return self.config.image_size // (SMALL_STRIDE if small else VGG_STRIDE)
 
     def distances(self, sound: Tensor, box: Tensor, exists: Tensor) -> Tensor:
         """Distances ``(N,)`` of f_v from f_s."""
@@ -325,9 +326,9 @@ class Proposal(Method):
     def on_screen(self, apart: Tensor, activation: Tensor) -> Tensor:
         """The decision of 4.2 for distances and activations ``(N,)``; bool."""
         near = apart < self.median_distances.mean()
-        active = activation > self.settings.onscreen_activation
+        active = activation > self.config.onscreen_activation
         rules = {"distance": near, "activation": active, "either": near | active}
-        return rules[self.settings.onscreen]
+        return rules[self.config.onscreen]
 
     @torch.no_grad()
     def conclude(self, data: ClipData) -> None:
@@ -338,7 +339,7 @@ class Proposal(Method):
         """
         size = len(data.report.splits["train"])
         rng = np.random.default_rng([ONSCREEN_PAIRS, self.seed])
-        rows = rng.permutation(size)[: self.settings.onscreen_clips]
+        rows = rng.permutation(size)[: self.config.onscreen_clips]
         self.eval()
         medians = [self.median_distance(data, rows, rows)]
         if len(rows) > 1:

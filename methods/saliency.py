@@ -6,7 +6,6 @@ looks at the frames, so it is a run like that of a method, with maps of its own.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from datamodules.clip import Clip, Localization
@@ -46,6 +45,5 @@ class Saliency(Method):
 
     def localize(self, clip: Clip) -> Localization:
         """The map of the target frame; the confidence is 0, as of all floors."""
-        rows = torch.arange(len(clip.target), device=clip.target.device)
-        heatmap: Tensor = self.guide(clip.frames[rows, clip.target])
+        heatmap: Tensor = self.guide(clip.of_target(clip.frames))
         return Localization(heatmap, heatmap.new_zeros(len(heatmap)))

@@ -18,9 +18,7 @@ from datamodules.base import ClipData
 from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, OptimConfig, require_known
 from methods.chunks import in_chunks
-from methods.ezvsl import TRAINING
 from methods.global_norm import gathered, own_rows
-from methods.lvs_vanilla import SMALL
 from methods.negatives import require_other_clips
 from methods.object_guidance import (
     GuidanceConfig,
@@ -29,10 +27,11 @@ from methods.object_guidance import (
     mixed_calibrated,
     object_guide,
 )
-from methods.projected_streams import ProjectedConfig, drop, require_share
+from methods.projected_streams import TRAINING, ProjectedConfig, drop, require_share
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_streams
 from methods.response import bytes_of_maps, paired_maps, response_maps
+from methods.two_stream import SMALL
 from metrics.errors import BenchError
 
 CHOICES = {"weights": ("ema", "online"), "classified": ("sound", "each")}
@@ -71,6 +70,7 @@ class Slavc(Method):
     """Which sound it is, by all cells, times where it is, by the cells of a second space."""
 
     Config = SlavcConfig
+    config: SlavcConfig
     card = MethodCard(
         paper="Mo and Morgado 2022 (SLAVC)",
         supervision="none",
@@ -86,7 +86,6 @@ class Slavc(Method):
         require_share("dropout", config.dropout)
         if not 0 <= config.momentum <= 1:
             raise BenchError(f"method.momentum must be in [0, 1], got {config.momentum}")
-        self.settings = config
         self.streams, self.own = projected_streams(config, "slavc", spaces=2)
         self.ema = deepcopy(self.streams).requires_grad_(False)
         if config.checkpoint is not None:
@@ -112,7 +111,7 @@ class Slavc(Method):
 
         The slow copy sees the batch in training mode: its statistics are its own.
         """
-        config = self.settings
+        config = self.config
         online = self.streams.in_spaces(batch.clip, drop(self, batch, config.dropout, ONLINE))
         with torch.no_grad():
             slow = self.ema.in_spaces(batch.clip, drop(self, batch, config.dropout, EMA))
@@ -130,7 +129,7 @@ class Slavc(Method):
     def cross_entropy(self, logarithms: Tensor) -> Tensor:
         """Of the own rows ``(b, B)`` of logarithms of probabilities."""
         own = own_rows(logarithms.shape[1]).to(logarithms.device)
-        if self.settings.second_softmax:
+        if self.config.second_softmax:
             return F.cross_entropy(logarithms, own)
         return F.nll_loss(logarithms, own)
 
@@ -147,15 +146,15 @@ class Slavc(Method):
     def follow(self) -> None:
         """Moves all weights of the slow copy, but not its statistics, by 1 - m."""
         for slow, weights in zip(self.ema.parameters(), self.streams.parameters(), strict=True):
-            slow.lerp_(weights, 1 - self.settings.momentum)
+            slow.lerp_(weights, 1 - self.config.momentum)
 
     def localize(self, clip: Clip) -> Localization:
         """Mean of the cosine maps in both spaces; confidence is its maximum."""
-        streams = self.ema if self.settings.weights == "ema" else self.streams
+        streams = self.ema if self.config.weights == "ema" else self.streams
         first, second = (paired_maps(sound, visual) for visual, sound in streams.in_spaces(clip))
         heatmap = (first + second) / 2
         answer = Localization(heatmap, heatmap.flatten(1).amax(1))
-        alpha = self.settings.guidance_alpha
+        alpha = self.config.guidance_alpha
         return guided(answer, self.guide, clip, alpha, mixed_calibrated)
 
 

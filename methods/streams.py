@@ -12,7 +12,6 @@ from methods.frontends import LogMel, NormalizedFrames
 from methods.two_stream import require_small_sound, small_audio, small_visual
 from methods.weights import Published, load_weights
 
-SMALL_CHANNELS, SMALL_STRIDE = 128, 8
 WARMUP = Published(
     "warmup",
     "the folder of a finished bench run --method warmup, or its training/weights.pt",
@@ -92,8 +91,7 @@ class Streams(nn.Module):
     def of_target(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """``(B, C, h, w)`` and ``(B, D)`` of each clip's target segment."""
         visual, audio = self(clip)
-        rows = torch.arange(len(clip.target), device=clip.target.device)
-        return visual[rows, clip.target], audio[rows, clip.target]
+        return clip.of_target(visual), clip.of_target(audio)
 
 
 def small_streams(sample_rate_hz: int, segment_seconds: float, *, frozen: bool = False) -> Streams:

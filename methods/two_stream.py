@@ -13,8 +13,25 @@ from methods.global_norm import ZeroMean, with_global_statistics
 from methods.weights import Published, load_weights
 from metrics.errors import BenchError
 
+SMALL_CHANNELS, SMALL_STRIDE = 128, 8  # of the small streams
 SHORTEST_SMALL = 2560  # samples; fewer give the small sound stream less than 4 frames
 RESNET18 = Published("ResNet-18", "the path of a torchvision or timm resnet18 state dict", hub=True)
+
+SMALL = {
+    "method.backbone": "small",
+    "method.image_size": 64,
+    "method.segment_seconds": 1.0,
+    "optim.lr": 2e-3,
+    "optim.schedule": "one_cycle",
+    "data.batch_size": 64,
+    "data.augmentation": "crop_flip_roll",
+    "trainer.max_epochs": 6,
+}
+"""What two CPU cores can train in a minute or two; measured on `synthetic`."""
+
+RECIPE = {
+    "*": {"trainer.max_epochs": 20},  # not given in the paper; EZ-VSL's for 144k clips
+}
 
 
 @dataclass
@@ -80,11 +97,25 @@ class TwoStream(nn.Module):
 
     def forward(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """``V`` ``(B, D, h, w)`` and ``A`` ``(B, D)`` of each clip's target segment."""
-        rows = torch.arange(len(clip.target), device=clip.target.device)
-        frames = clip.frames[rows, clip.target]  # (B, 3, H, W)
-        waveform = clip.waveform[rows, clip.target]  # (B, S)
+        frames = clip.of_target(clip.frames)  # (B, 3, H, W)
+        waveform = clip.of_target(clip.waveform)  # (B, S)
         visual = self.normalized(frames).contiguous(memory_format=torch.channels_last)
         return self.visual(visual), self.audio(self.spectrogram(waveform))
+
+
+def resnet18(channels: int, pretrained: str | None) -> torchvision.models.ResNet:
+    """ResNet-18 of torchvision for ``(B, channels, H, W)``.
+
+    Raises:
+        BenchError: ``pretrained`` cannot be found, or is of another network.
+    """
+    net = torchvision.models.resnet18(weights=None)
+    if pretrained is not None:
+        load_weights(net, pretrained, RESNET18, setting="method.pretrained")
+    if channels != 3:
+        net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return net
 
 
 def resnet18_map(
@@ -97,12 +128,7 @@ def resnet18_map(
     Raises:
         BenchError: ``pretrained`` cannot be found, or is of another network.
     """
-    net = torchvision.models.resnet18(weights=None)
-    if pretrained is not None:
-        load_weights(net, pretrained, RESNET18, setting="method.pretrained")
-    if channels != 3:
-        net.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    net = resnet18(channels, pretrained)
     net.layer4[0].conv1.stride = net.layer4[0].downsample[0].stride = (1, 1)
     stages = [net.conv1, net.bn1, net.relu, net.maxpool]
     stages += [net.layer1, net.layer2, net.layer3, net.layer4]

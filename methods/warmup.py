@@ -6,7 +6,7 @@ reader sees what a method adds to the streams that it starts from.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,6 +54,7 @@ class Warmup(Method):
     """Sounds against mean image vectors of the global batch; no labels, no map in the loss."""
 
     Config = WarmupConfig
+    config: WarmupConfig
     card = MethodCard(paper="-", map_range=(-1.0, 1.0))
     recipe: ClassVar = {"*": TRAINING}
     presets: ClassVar = {
@@ -76,7 +77,7 @@ class Warmup(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Mean of the cross-entropies of image to sound and of sound to image."""
         visual, sound = self.streams.of_target(batch.clip)
-        temperature = cast("WarmupConfig", self.config).temperature
+        temperature = self.config.temperature
         return pair_loss(visual.mean((2, 3)), sound, temperature)
 
     def localize(self, clip: Clip) -> Localization:

@@ -1,7 +1,7 @@
 """`your_method`: a sound is found where a frame resembles it most."""
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,6 +28,7 @@ class YourMethod(Method):
     """Cosines of places and sounds; each frame must find its own sound among all of the batch."""
 
     Config = YourMethodConfig
+    config: YourMethodConfig
     card = MethodCard(paper="none", supervision="none", pretraining="none", map_range=(-1.0, 1.0))
     presets: ClassVar = {
         "small": {
@@ -49,10 +50,9 @@ class YourMethod(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of each frame's own sound among those of the global batch."""
-        config = cast("YourMethodConfig", self.config)
         visual, sound = self.streams.of_target(batch.clip)  # (b, D, h, w), (b, D)
         maps = response_maps(gathered(sound), visual)  # (B, b, h, w), of all processes' sounds
-        likeness = maps.amax((2, 3)).T / config.temperature  # (b, B)
+        likeness = maps.amax((2, 3)).T / self.config.temperature  # (b, B)
         return F.cross_entropy(likeness, own_rows(len(maps)).to(likeness.device))
 
     def localize(self, clip: Clip) -> Localization:

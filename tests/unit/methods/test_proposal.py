@@ -127,7 +127,7 @@ class Equations:
         there = [box for box in proposals if not np.isnan(box).any()]
         sums = [pixel_confidence(location_map, box, 32) for box in there]
         order = sorted(range(len(there)), key=lambda place: -sums[place])
-        return [there[place] for place in order[: self.method.settings.kept_proposals]]
+        return [there[place] for place in order[: self.method.config.kept_proposals]]
 
     def streams(self, row: int, segment: int = 0, sound_of: int | None = None):
         """f_s, f_att, the f_box and the boxes of a frame with the sound of a clip."""
@@ -698,7 +698,7 @@ def test_proposals_are_asked_for():
 
     expected = Inputs(32, num_segments=2, segment_seconds=0.5, proposals=5)
     assert method.inputs == expected
-    assert Proposal(replace(method.settings, max_proposals=7), OptimConfig(), seed=0).inputs == (
+    assert Proposal(replace(method.config, max_proposals=7), OptimConfig(), seed=0).inputs == (
         replace(expected, proposals=7)
     )
 
