@@ -15,8 +15,9 @@ class Layout(NamedTuple):
 
     Attributes:
         source: whose tree it is, for people.
-        frames: paths below the root with ``{id}`` for an id; the first that exists is taken. A
-            ``*`` stands for any folder before the id, and for the first file in order after it.
+        frames: paths below the root with ``{id}`` for an id, in a folder and its file at most; the
+            first that exists is taken. A ``*`` stands for any folder before the id, and for the
+            first file in order after it.
         sounds: the same of the sounds.
         key: an id as these paths spell it.
     """
@@ -58,7 +59,7 @@ class RootFiles:
         for each in self._expanded(folder):
             path = f"{each}/{start}{key}{end}".lstrip("/")
             if rest:
-                path = self._inside(path, rest)
+                path = self._inside(path, rest.replace(ID, key))
             if path and self._has(path):
                 return path
         return None

@@ -46,6 +46,13 @@ def test_a_file_inside_the_folder_of_a_clip_must_be_there(tmp_path: Path) -> Non
     assert files.find("f/{id}/125.jpg", "b") is None
 
 
+def test_an_id_may_stand_twice_in_a_path(tmp_path: Path) -> None:
+    files = RootFiles(written(tmp_path, "1.mp4/1.wav", "2.mp4/1.wav"))
+
+    assert files.find("{id}.mp4/{id}.wav", "1") == "1.mp4/1.wav"
+    assert files.find("{id}.mp4/{id}.wav", "2") is None
+
+
 def test_ids_that_start_with_dashes_are_found_as_they_are(tmp_path: Path) -> None:
     files = RootFiles(written(tmp_path, f"frames/{CLIP}.jpg", "frames/.hidden.jpg"))
 
