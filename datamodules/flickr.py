@@ -101,21 +101,36 @@ class Flickr(FolderClips):
 
     def labelled_boxes(self, clip_ids: Sequence[str]) -> Mapping[str, Truth]:
         """Boxes of three annotators of the given pairs that have an XML file."""
-        annotations = self._annotations
-        named = [each for each in clip_ids if (annotations / f"{each}.xml").is_file()]
-        return {truth.id: truth for truth in read_flickr(annotations, named).truth}
+        named = self._annotated(clip_ids)
+        return {truth.id: truth for truth in read_flickr(self._annotations, named).truth}
+
+    def annotation_notes(self) -> tuple[str, ...]:
+        """What is to be told of the lists and annotations, listed pairs without boxes included."""
+        return (*super().annotation_notes(), *self._labelled_notes())
+
+    def _labelled_notes(self) -> tuple[str, ...]:
+        listed = self._labelled_list
+        if listed is None or not self.annotated():
+            return ()
+        boxless = set(listed.ids).difference(self._annotated(listed.ids))
+        if not boxless:
+            return ()
+        first = next(each for each in listed.ids if each in boxless)
+        return (
+            f"data.labelled={self.config.labelled}: {len(boxless)} of {len(listed.ids)} pairs have "
+            f"no <id>.xml and train without boxes, the first is {first}",
+        )
+
+    def _annotated(self, clip_ids: Sequence[str]) -> list[str]:
+        """Those that have an XML file."""
+        return [each for each in clip_ids if (self._annotations / f"{each}.xml").is_file()]
 
     @property
     def _annotations(self) -> Path:
         """The folder of XML files that the test list was read from."""
-        if self.config.annotations is not None:
-            return Path(self.config.annotations).expanduser()
-        places = [
-            self._root / below / name
-            for name in READERS[self.data_name].names
-            for below in ("", "metadata")
-        ]
-        return next((place for place in places if place.is_dir()), places[0])
+        path = self._ground_truth.annotations
+        assert path is not None, "Flickr-SoundNet is never without a folder"
+        return path
 
     def _eligible(self) -> list[str]:
         """Pairs that all annotators marked, without those of any test list."""

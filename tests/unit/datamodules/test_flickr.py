@@ -132,6 +132,31 @@ def test_without_labels_only_clips_with_annotations_have_boxes(root: Path) -> No
     assert data.boxes("test", 0) == ()
 
 
+def test_boxes_to_train_on_lie_where_those_to_test_on_were_found(root: Path) -> None:
+    write_xml(root, TRAIN[:4], annotators=3)
+    (root / "release").mkdir()
+    (root / "Annotations").rename(root / "release" / "Annotations")
+    release = str(root / "release")
+
+    data = data_of(root, annotations=release)
+    counted = data_of(root, annotations=release, labelled="4")
+
+    assert [len(data.boxes("train", row)) for row in range(5)] == [3, 3, 3, 3, 0]
+    assert set(train_ids(counted)) == set(TRAIN[:4])
+
+
+def test_listed_pairs_without_boxes_are_told(root: Path) -> None:
+    write_xml(root, TRAIN[1:3], annotators=3)
+    few = write_list(root / "few.txt", TRAIN[:4])
+
+    notes = data_of(root, labelled=str(few)).report.notes
+
+    assert notes[-1] == (
+        f"data.labelled={few}: 2 of 4 pairs have no <id>.xml and train without boxes, the first is "
+        f"{TRAIN[0]}"
+    )
+
+
 def hashed(ids: Iterable[str]) -> list[str]:
     return sorted(ids, key=lambda each: hashlib.sha256(each.encode()).hexdigest())
 
