@@ -89,7 +89,7 @@ class Flickr(FolderClips):
         chosen = self.config.labelled
         if chosen is None:
             return None
-        if not chosen.isdigit():
+        if not chosen.isdecimal():
             return self.listed(chosen, "data.labelled")
         eligible = self._eligible()
         if len(eligible) < int(chosen):

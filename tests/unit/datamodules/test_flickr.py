@@ -180,6 +180,11 @@ def test_more_labels_than_there_are_is_an_error(root: Path) -> None:
         data_of(root, labelled="3").setup("fit")
 
 
+def test_a_raised_digit_is_no_number_of_labels(root: Path) -> None:
+    with pytest.raises(BenchError, match=r"data\.labelled=²"):
+        data_of(root, labelled="²").setup("fit")
+
+
 def test_unlabelled_clips_train_beside_labelled_ones_without_boxes(root: Path) -> None:
     write_xml(root, TRAIN, annotators=3)
     write_list(root / "few.txt", TRAIN[:2])
