@@ -12,10 +12,12 @@ import numpy as np
 
 from datamodules.base import ClipData, KnownList
 from datamodules.clip_folder import file_defects
+from datamodules.folder_clips import FolderClips
 from datamodules.id_lists import ListIdentity, ids_sha256, leakage
 from datamodules.media import UnreadableMediaError, sound_peak, sound_seconds
 from datamodules.progress import progress_bar
 from datamodules.vggss_annotations import degenerate_boxes
+from metrics.errors import BenchError
 from metrics.truth import Truth
 
 SILENT_BELOW = 1e-3  # peak of full scale, -60 dB: below the noise of any recording
@@ -92,8 +94,15 @@ def inspected(name: str, data: ClipData) -> Inspection:
         data: built from the user's settings, not yet loaded.
 
     Raises:
-        BenchError: the root, the annotations or a list is missing or malformed.
+        BenchError: the root, the annotations or a list is missing or malformed, or the files are
+            in shards.
     """
+    if isinstance(data, FolderClips) and data.config.shards is not None:
+        raise BenchError(
+            f"data.shards={data.config.shards}: the files in shards were judged when they were "
+            "packed, and bench shards said what it left out; leave data.shards out, and set "
+            "data.root=DIR to a folder with the files"
+        )
     lists = data.known_lists()
     test = [each for each in lists if each.use == "test"]
     train = [each for each in lists if each.use == "train"]

@@ -26,6 +26,7 @@ from PIL import Image
 from datamodules.clip import Batch, Inputs
 from datamodules.flickr_extended import FlickrExtended
 from datamodules.folder_clips import FolderConfig
+from datamodules.inspection import inspected
 from datamodules.shard_writer import plan_of, write_shards
 from datamodules.vggss import VggSs
 from metrics.errors import BenchError
@@ -105,6 +106,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_batches_from_shards_are_those_from_files_to_the_last_byte(root: Path, shards: Path):
     assert_same(all_batches(data_of(root=str(root))), all_batches(data_of(shards=str(shards))))
+
+
+def test_files_in_shards_are_not_inspected_again(shards: Path):
+    with pytest.raises(BenchError, match=r"data\.shards=.*packed.*data\.root=DIR"):
+        inspected("vggss", data_of(shards=str(shards)))
 
 
 def test_the_report_from_shards_is_that_from_files(root: Path, shards: Path):
