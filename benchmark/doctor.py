@@ -31,10 +31,11 @@ def inspection_tables(found: Inspection) -> RenderableType:
 
 def _lists(found: Inspection) -> Table:
     table = Table(title=f"{found.data}: lists", title_justify="left")
-    for column in ("list", "ids", "repeated rows", "sha256"):
-        table.add_column(column, justify="left" if column in ("list", "sha256") else "right")
-    for name, each in found.lists.items():
-        table.add_row(escape(name), f"{each.n:,}", str(found.repeated.get(name, 0)),
+    for column in ("list", "use", "ids", "repeated rows", "sha256"):
+        number = column in ("ids", "repeated rows")
+        table.add_column(column, justify="right" if number else "left")
+    for each in found.lists:
+        table.add_row(escape(each.name), each.use, f"{each.n:,}", str(each.repeated),
                       each.sha256[:16])  # fmt: skip
     return table
 

@@ -234,10 +234,13 @@ class Ave(FolderClips):
 
     def known_lists(self) -> tuple[KnownList, ...]:
         """The lists that are found, that of validation known as such."""
-        val = None if self._val_list is None else self._val_list.path.stem
-        return tuple(
-            each._replace(use="val") if each.name == val else each for each in super().known_lists()
-        )
+        found, val = super().known_lists(), self._val_list
+        if val is None:
+            return found
+        name = val.path.stem
+        trained = name == self._train_list.path.stem
+        others = (each for each in found if trained or (each.use, each.name) != ("train", name))
+        return (*others, KnownList(name, "val", val.ids, val.duplicates))
 
     def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
         """Frames of all ten seconds, where all are there, and the sound."""

@@ -321,15 +321,16 @@ class FolderClips(ClipData):
         Raises:
             BenchError: there are neither annotations nor a test list, or a list is malformed.
         """
-        found = {each.name: each for each in (self._tested_list, *self._chosen_lists())}
+        chosen = (self._tested_list, *self._chosen_lists())
+        found = {(each.use, each.name): each for each in chosen}
         reader = READERS[self.data_name]
         named = dict.fromkeys((*reader.lists.values(), *self.usual_train_lists), "train")
         named |= dict.fromkeys(reader.test_lists.values(), "test")
         for stem, use in named.items():
             path = next((path for path in self._list_files(stem) if path.is_file()), None)
-            if path is not None and stem not in found:
+            if path is not None and (use, stem) not in found:
                 listed = self.read_list(path)
-                found[stem] = KnownList(stem, use, listed.ids, listed.duplicates)
+                found[use, stem] = KnownList(stem, use, listed.ids, listed.duplicates)
         return tuple(found.values())
 
     @cached_property

@@ -13,7 +13,7 @@ import numpy as np
 from datamodules.base import ClipData, KnownList
 from datamodules.clip_folder import file_defects
 from datamodules.folder_clips import FolderClips
-from datamodules.id_lists import ListIdentity, ids_sha256, leakage
+from datamodules.id_lists import ids_sha256, leakage
 from datamodules.media import UnreadableMediaError, sound_peak, sound_seconds
 from datamodules.progress import progress_bar
 from datamodules.vggss_annotations import degenerate_boxes
@@ -23,6 +23,20 @@ from metrics.truth import Truth
 SILENT_BELOW = 1e-3  # peak of full scale, -60 dB: below the noise of any recording
 HEAD_BYTES = 1 << 16  # files whose size and first bytes differ are different
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FoundList:
+    """A list that was found, by what it is used for; a training list may have a test list's name.
+
+    ``repeated`` counts the rows that were left out because their id stood above.
+    """
+
+    use: str  # train | val | test | labels
+    name: str
+    n: int
+    sha256: str
+    repeated: int
 
 
 @dataclass(frozen=True)
@@ -68,8 +82,7 @@ class Inspection:
 
     data: str
     root: str | None
-    lists: dict[str, ListIdentity]
-    repeated: dict[str, int]  # list -> rows left out because their id stood above
+    lists: tuple[FoundList, ...]
     leakage: tuple[ListLeakage, ...]
     boxes: Boxes
     media: dict[str, Media]  # by use: test, train
@@ -109,15 +122,17 @@ def inspected(name: str, data: ClipData) -> Inspection:
     return Inspection(
         data=name,
         root=data.config.root,
-        lists={each.name: ListIdentity(each.name, len(each.ids), ids_sha256(each.ids))
-               for each in lists},
-        repeated={each.name: each.duplicates for each in lists if each.duplicates},
+        lists=tuple(map(_found, lists)),
         leakage=tuple(_leaks(one, other, data) for one in train for other in test),
         boxes=_boxes(data.annotated()),
         media={"test": _media(data, test[:1]), "train": _media(data, train)},
         notes=data.annotation_notes(),
         is_miniature=data.is_miniature,
-    )  # fmt: skip
+    )
+
+
+def _found(one: KnownList) -> FoundList:
+    return FoundList(one.use, one.name, len(one.ids), ids_sha256(one.ids), one.duplicates)
 
 
 def _leaks(train: KnownList, test: KnownList, data: ClipData) -> ListLeakage:

@@ -31,7 +31,7 @@ def test_every_miniature_is_complete(bench: Bench, miniature: tuple[str, Path]) 
     found = json.loads(told.out)
     assert found["complete"] is True
     assert found["is_miniature"] is True
-    assert found["lists"].keys()
+    assert found["lists"][0]["use"] == "test"
 
 
 def test_a_missing_and_a_broken_file_make_the_exit_code_1(bench: Bench, tmp_path: Path) -> None:

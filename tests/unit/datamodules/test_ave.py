@@ -276,14 +276,23 @@ def test_the_doctor_finds_lists_leakage_and_a_missing_second(root: Path) -> None
 
     found = inspected("ave", data_of(root, 1))
 
-    assert {name: each.n for name, each in found.lists.items()} == {
-        "test_order": 2, "train_order": 6, "val_order": 2,
+    assert {(each.use, each.name): each.n for each in found.lists} == {
+        ("test", "test_order"): 2, ("train", "train_order"): 6, ("val", "val_order"): 2,
     }  # fmt: skip
     assert [(each.train, each.test, each.videos) for each in found.leakage] == [
         ("train_order", "test_order", 1)
     ]
     assert found.media["test"].missing == (IDS[7],)
     assert not found.is_complete
+
+
+def test_a_validation_list_that_trains_is_both_for_the_doctor(lists: Path) -> None:
+    found = inspected("ave", data_of(lists, train_list="val_order"))
+
+    assert {(each.use, each.name): each.n for each in found.lists} == {
+        ("test", "test_order"): 2, ("train", "train_order"): 6, ("train", "val_order"): 2,
+        ("val", "val_order"): 2,
+    }  # fmt: skip
 
 
 def test_the_doctor_needs_no_media(lists: Path) -> None:

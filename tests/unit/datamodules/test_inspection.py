@@ -49,8 +49,10 @@ def write_list(path: Path, ids: Iterable[str]) -> None:
     path.write_text("\n".join(ids))
 
 
-def inspection(root: Path, kind: type[VggSs] | type[Flickr] = VggSs) -> Inspection:
-    data = kind(FolderConfig(root=str(root)), Inputs(), seed=0)
+def inspection(
+    root: Path, kind: type[VggSs] | type[Flickr] = VggSs, train_list: str | None = None
+) -> Inspection:
+    data = kind(FolderConfig(root=str(root), train_list=train_list), Inputs(), seed=0)
     return inspected(kind.data_name, data)
 
 
@@ -65,11 +67,10 @@ def test_a_whole_test_set_is_complete(root: Path) -> None:
 def test_every_list_has_a_name_a_count_and_a_hash(root: Path) -> None:
     found = inspection(root)
 
-    assert {name: each.n for name, each in found.lists.items()} == {
-        "vggss": 5, "vggss_10k": 6, "vggss_heard_test": 1,
-    }  # fmt: skip
-    assert found.repeated == {"vggss_10k": 1}
-    assert len({each.sha256 for each in found.lists.values()}) == 3
+    assert [(each.use, each.name, each.n, each.repeated) for each in found.lists] == [
+        ("test", "vggss", 5, 0), ("train", "vggss_10k", 6, 1), ("test", "vggss_heard_test", 1, 0),
+    ]  # fmt: skip
+    assert len({each.sha256 for each in found.lists}) == 3
 
 
 def test_leakage_is_counted_between_every_training_and_every_test_list(root: Path) -> None:
@@ -152,6 +153,18 @@ def test_without_annotations_the_lists_are_still_compared(tmp_path: Path) -> Non
 
     assert found.leakage == (ListLeakage("flickr_10k", "flickr_test", clips=1, videos=1),)
     assert found.notes[0].startswith("annotations were not read: ")
+
+
+def test_a_test_list_that_trains_is_both_and_leaks_whole(tmp_path: Path) -> None:
+    write_list(tmp_path / "flickr_test.csv", ["1,0", "2,0"])
+
+    found = inspection(tmp_path, Flickr, train_list="flickr_test")
+
+    assert [(each.use, each.name) for each in found.lists] == [
+        ("test", "flickr_test"), ("train", "flickr_test"),
+    ]  # fmt: skip
+    assert found.leakage == (ListLeakage("flickr_test", "flickr_test", clips=2, videos=2),)
+    assert found.media["test"].expected == 2
 
 
 def test_with_neither_annotations_nor_a_test_list_nothing_can_be_said(tmp_path: Path) -> None:

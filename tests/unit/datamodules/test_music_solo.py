@@ -357,7 +357,7 @@ def test_the_state_of_test_frames_and_of_listed_videos_is_told(root: Path) -> No
 
     found = inspected("music_solo", solo(root))
 
-    assert {name: each.n for name, each in found.lists.items()} == {
+    assert {each.name: each.n for each in found.lists} == {
         "solotest": 3, "solo_training_1": 2, "solo_testing": 1, "solo_pairs": 3,
         "MUSIC_solo_videos": 3,
     }  # fmt: skip
@@ -380,7 +380,8 @@ def test_lists_and_boxes_are_judged_without_media(shared_data: Path, tmp_path: P
 
     found = inspected("music_solo", solo(tmp_path))
 
-    assert (found.lists["solotest"].n, found.lists["MUSIC_solo_videos"].n) == (12356, 536)
+    counts = {each.name: each.n for each in found.lists}
+    assert (counts["solotest"], counts["MUSIC_solo_videos"]) == (12356, 536)
     assert {each.train: each.videos for each in found.leakage if each.test == "solotest"} == {
         "solo_training_1": 0, "solo_training_2": 0, "solo_validation": 27, "solo_pairs": 27,
     }  # fmt: skip

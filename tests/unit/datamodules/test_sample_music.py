@@ -100,7 +100,7 @@ def test_lists_share_videos_as_the_published_ones(solos: Sample) -> None:
     assert leaks == {
         "solo_training_1": 0, "solo_training_2": 0, "solo_validation": 4, "solo_pairs": 4,
     }  # fmt: skip
-    assert found.lists["MUSIC_solo_videos"].n == 12
+    assert {each.name: each.n for each in found.lists}["MUSIC_solo_videos"] == 12
     assert found.is_miniature
 
 
