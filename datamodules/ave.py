@@ -242,15 +242,6 @@ class Ave(FolderClips):
         others = (each for each in found if trained or (each.use, each.name) != ("train", name))
         return (*others, KnownList(name, "val", val.ids, val.duplicates))
 
-    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
-        """Frames of all ten seconds, where all are there, and the sound."""
-        if not self.has_media:
-            return (), None
-        video = video_of(sample_id)
-        frames = [self._folder.frame(f"{video}/{second:02d}") for second in range(SEGMENTS)]
-        there = tuple(frame for frame in frames if frame is not None)
-        return there if len(there) == SEGMENTS else (), self._folder.sound(video)
-
     def annotation_notes(self) -> tuple[str, ...]:
         """What is to be told of the lists, of what they share, and of labels beside features."""
         notes = [*super().annotation_notes(), *self._val_notes()]

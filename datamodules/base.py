@@ -109,6 +109,18 @@ class KnownList(NamedTuple):
     duplicates: int = 0  # rows left out because their id stood above
 
 
+class SampleFiles(NamedTuple):
+    """The files of a sample; both are empty where one of them is not here."""
+
+    frames: tuple[Path, ...] = ()
+    sounds: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (*self.frames, *self.sounds)
+
+
 class Fingerprints(NamedTuple):
     """What tells the contents of a split apart, row by row: equal where they are equal."""
 
@@ -309,9 +321,9 @@ class ClipData(pl.LightningDataModule, ABC):
         """What is to be told of the lists and annotations."""
         return self.report.notes
 
-    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
-        """Frames and sound of a sample as files; nothing of what is not there."""
-        return (), None
+    def media(self, sample_id: str) -> SampleFiles:
+        """The files of a sample; none where its frames and sounds do not come as files."""
+        return SampleFiles()
 
     @staticmethod
     def video_of(clip_id: str) -> str:

@@ -23,6 +23,7 @@ from datamodules.base import (
     DataReport,
     Fingerprints,
     KnownList,
+    SampleFiles,
     Split,
 )
 from datamodules.clip import SQUASHED, Inputs, Resizing
@@ -367,14 +368,18 @@ class FolderClips(ClipData):
             notes = (f"annotations were not read: {error}",)
         return (*notes, *self._list_notes())
 
-    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
-        """Frames and sound of a sample; nothing where the root holds no media at all."""
-        if not self.has_media:
-            return (), None
-        pairs = self.files_of(sample_id)
-        frames = [self._folder.frame(frame_id) for frame_id, _ in pairs]
-        there = tuple(frame for frame in frames if frame is not None)
-        return there if len(there) == len(frames) else (), self._folder.sound(pairs[0][1])
+    def media(self, sample_id: str) -> SampleFiles:
+        """All files of a sample; nothing where the root holds no media at all."""
+        return self.files_at(self.files_to_pack(sample_id)) if self.has_media else SampleFiles()
+
+    def files_at(self, pairs: Sequence[tuple[str, str]]) -> SampleFiles:
+        """The files of frames and sounds, each once; none where one is not here."""
+        frames = [self._folder.frame(each) for each in dict.fromkeys(frame for frame, _ in pairs)]
+        sounds = [self._folder.sound(each) for each in dict.fromkeys(sound for _, sound in pairs)]
+        there = [[path for path in paths if path is not None] for paths in (frames, sounds)]
+        if len(there[0]) < len(frames) or len(there[1]) < len(sounds):
+            return SampleFiles()
+        return SampleFiles(tuple(there[0]), tuple(there[1]))
 
     @cached_property
     def has_media(self) -> bool:

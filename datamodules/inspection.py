@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from datamodules.base import ClipData, KnownList
+from datamodules.base import ClipData, KnownList, SampleFiles
 from datamodules.clip_folder import file_defects
 from datamodules.folder_clips import FolderClips
 from datamodules.id_lists import ids_sha256, leakage
@@ -66,8 +66,8 @@ class Media:
     present: int
     missing: tuple[str, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)  # id -> file and reason
-    silent: tuple[str, ...] = ()
-    wrong_length: dict[str, float] = field(default_factory=dict)  # id -> seconds
+    silent: tuple[str, ...] = ()  # of a mixture, where one of its sounds is
+    wrong_length: dict[str, float] = field(default_factory=dict)  # id -> seconds of the first such
     duplicates: tuple[tuple[str, ...], ...] = ()  # ids whose frames or sounds are equal bytes
 
     @property
@@ -154,47 +154,41 @@ def _boxes(truth: Iterable[Truth]) -> Boxes:
     return Boxes(total, degenerate, tuple(without))
 
 
-class _Files(NamedTuple):
-    """Frames and sound of a sample."""
-
-    frames: tuple[Path, ...]
-    sound: Path
-
-
 def _media(data: ClipData, lists: Sequence[KnownList]) -> Media:
     """State of the files of all samples of some lists."""
     ids = list(dict.fromkeys(sample_id for each in lists for sample_id in each.ids))
     if not data.has_files:
         return Media(expected=len(ids), present=len(ids))
-    files: dict[str, _Files] = {}
-    for sample_id in ids:
-        frames, sound = data.media(sample_id)
-        if frames and sound is not None:
-            files[sample_id] = _Files(frames, sound)
+    found = {sample_id: data.media(sample_id) for sample_id in ids}
+    files = {sample_id: each for sample_id, each in found.items() if each.frames and each.sounds}
     unreadable = _unreadable(data, files)
     whole = {sample_id: each for sample_id, each in files.items() if sample_id not in unreadable}
-    facts = _sound_facts({each.sound for each in whole.values()})
+    facts = _sound_facts({path for each in whole.values() for path in each.sounds})
+    heard = {i: [facts[path] for path in each.sounds] for i, each in whole.items()}
     shortest, longest = data.usual_seconds
+    unusual = {
+        sample_id: [each.seconds for each in sounds if not shortest <= each.seconds <= longest]
+        for sample_id, sounds in heard.items()
+        if not data.is_miniature
+    }
     return Media(
         expected=len(ids),
         present=len(files),
         missing=tuple(sample_id for sample_id in ids if sample_id not in files),
         unreadable=unreadable,
-        silent=tuple(i for i, each in whole.items() if facts[each.sound].peak < SILENT_BELOW),
-        wrong_length={
-            sample_id: round(facts[each.sound].seconds, 3)
-            for sample_id, each in whole.items()
-            if not data.is_miniature and not shortest <= facts[each.sound].seconds <= longest
-        },
+        silent=tuple(
+            i for i, sounds in heard.items() if min(each.peak for each in sounds) < SILENT_BELOW
+        ),
+        wrong_length={i: round(seconds[0], 3) for i, seconds in unusual.items() if seconds},
         duplicates=_duplicates(whole),
     )
 
 
-def _unreadable(data: ClipData, files: dict[str, _Files]) -> dict[str, str]:
+def _unreadable(data: ClipData, files: dict[str, SampleFiles]) -> dict[str, str]:
     root = Path(data.config.root or "").expanduser()
     owners: dict[str, list[str]] = defaultdict(list)
     for sample_id, each in files.items():
-        for path in (*each.frames, each.sound):
+        for path in each.paths:
             owners[path.relative_to(root).as_posix()].append(sample_id)
     defects = file_defects(root, list(owners)) if owners else {}
     reasons: dict[str, str] = {}
@@ -224,11 +218,11 @@ def _facts_of(path: Path) -> _Facts:
         return _Facts(0.0, 0.0)
 
 
-def _duplicates(files: dict[str, _Files]) -> tuple[tuple[str, ...], ...]:
+def _duplicates(files: dict[str, SampleFiles]) -> tuple[tuple[str, ...], ...]:
     """Groups of samples of which two files that are not one and the same have equal bytes."""
     owners: dict[Path, list[str]] = defaultdict(list)
     for sample_id, each in files.items():
-        for path in (*each.frames, each.sound):
+        for path in each.paths:
             owners[path].append(sample_id)
     paths = sorted(owners)
     alike = _groups(paths, _in_threads("comparing heads", paths, _head))

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.base import KnownList
+from datamodules.base import KnownList, SampleFiles
 from datamodules.clip_folder import ClipFolder
 from datamodules.folder_clips import FULL, FolderClips
 from datamodules.ground_truth import READERS
@@ -111,14 +111,12 @@ class MusicClips(FolderClips):
             "the number that they have in the video"
         )
 
-    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
+    def media(self, sample_id: str) -> SampleFiles:
         """Frame and sound of a frame, or the middle frames and the sound of a whole video."""
         if "/" in sample_id or not self.has_media:
             return super().media(sample_id)
         clips = [clip for clip in self.clips_of(sample_id) if clip != sample_id]
-        frames = (self._folder.frame(clip) for clip in clips)
-        sound = self._sound(self.parts_of(clips[0])[1]) if clips else None
-        return tuple(frame for frame in frames if frame is not None), sound
+        return self.files_at([self.parts_of(clip) for clip in clips])
 
     def known_lists(self) -> tuple[KnownList, ...]:
         """The lists that train and test, and those of MUSIC, which give labels."""

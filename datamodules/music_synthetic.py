@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
+from datamodules.base import SampleFiles
 from datamodules.clip import Inputs
 from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.folder_clips import FolderConfig, PartOfList
@@ -137,16 +138,11 @@ class MusicSynthetic(MusicClips):
         clips = dict.fromkeys(clip for each in made for clip in each.clips)
         return super().absence([clip for clip in clips if not self.is_here(clip)])
 
-    def media(self, sample_id: str) -> tuple[tuple[Path, ...], Path | None]:
-        """The frames and all sounds but the last of a mixture, and that last sound."""
-        is_mixture = sample_id in self._made or sample_id in self._published
-        if not is_mixture or not self.has_media or not self.is_here(sample_id):
-            return super().media(sample_id)
-        frames, sounds = zip(*self.pairs_of(sample_id), strict=True)
-        paths = [self._folder.frame(each) for each in frames]
-        paths += [self._folder.sound(each) for each in sounds]
-        found = [path for path in paths if path is not None]
-        return tuple(found[:-1]), found[-1]
+    def media(self, sample_id: str) -> SampleFiles:
+        """Frames and sounds of the solos of a mixture, or of a solo or a whole video."""
+        if self.has_media and (sample_id in self._made or sample_id in self._published):
+            return self.files_at(self.pairs_of(sample_id))
+        return super().media(sample_id)
 
     def read_list(self, path: Path) -> IdList:
         """Videos of solos, as :mod:`datamodules.music_solo` reads them."""

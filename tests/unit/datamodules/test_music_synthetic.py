@@ -369,6 +369,19 @@ def test_the_files_of_mixtures_and_the_leaks_of_lists_are_told(root: Path) -> No
     assert found.media["train"].expected == 10
 
 
+@pytest.mark.parametrize("name", INSTRUMENTS)
+def test_a_mixture_with_one_silent_solo_is_told_as_silent(root: Path, name: str) -> None:
+    path = root / "audio" / f"{video_of(name, 0)}.wav"
+    soundfile.write(path, np.zeros(SECONDS * RATE_HZ), RATE_HZ, subtype="PCM_16")
+    data = mixed(root)
+    holds = [each.id for each in data.truth() if name in {one.category for one in each.sources}]
+
+    found = inspected("music_synthetic", mixed(root))
+
+    assert 0 < len(holds) < 12
+    assert found.media["test"].silent == tuple(holds)
+
+
 ASKING = Inputs(
     image_size=16, num_segments=2, sample_rate_hz=RATE_HZ, segment_seconds=0.5, proposals=40
 )
