@@ -45,9 +45,9 @@ class Hdf5Array:
 
     def row(self, place: int, part: slice = slice(None)) -> NDArray[np.generic]:
         """One row of an array of two axes or more, or a part of it along the second."""
-        if self._array is None or self._opened_by != os.getpid():
-            self._array, self._opened_by = h5py.File(self.path, "r")[self.key], os.getpid()
         with self._readable():
+            if self._array is None or self._opened_by != os.getpid():
+                self._array, self._opened_by = h5py.File(self.path, "r")[self.key], os.getpid()
             row: NDArray[np.generic] = self._array[place, part]
             return row
 

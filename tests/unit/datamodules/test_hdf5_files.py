@@ -72,6 +72,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "a.h5")
 
 
+def test_a_file_that_vanished_since_it_was_looked_at_is_named(tmp_path: Path) -> None:
+    array = opened(written(tmp_path / "a.h5", table=TABLE))
+    (tmp_path / "a.h5").unlink()
+
+    with pytest.raises(BenchError, match=r"a\.h5 cannot be read as HDF5 \(.*\); fetch it again"):
+        array.row(0)
+
+
 def test_an_array_of_another_name_is_named(tmp_path: Path) -> None:
     path = written(tmp_path / "a.h5", other=TABLE)
 
