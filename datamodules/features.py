@@ -182,7 +182,7 @@ def cached_features(
             them.
     """
     mode = data.config.feature_cache
-    reason = obstacle(extractor, data) or ("data.feature_cache=off" if mode == "off" else None)
+    reason = "data.feature_cache=off" if mode == "off" else obstacle(extractor, data)
     if reason is None and extractor is not None:
         streams = streams_of(extractor, data)
         if mode == "make":

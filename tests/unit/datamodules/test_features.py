@@ -310,6 +310,14 @@ def test_augmented_clips_have_no_features(settings: dict[str, str], words: str |
     assert (words is None) == (use(data_of(**settings)).cached_features is not None)
 
 
+def test_without_a_cache_no_file_is_hashed(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    monkeypatch.setattr(Numbered, "fingerprints", lambda self, split: asked.append(split))
+
+    assert cached_features(BOTH, data_of(feature_cache="off"), lambda: CPU) is None
+    assert asked == []
+
+
 def test_what_cannot_be_had_is_refused_where_it_is_asked_for():
     for settings, words in (
         (
