@@ -374,7 +374,7 @@ class ClipData(pl.LightningDataModule, ABC):
                 "the test list is empty after exclusions; check data.root and data.test_list"
             )
         if self.inputs.proposals:
-            assert self.found_proposals is not None, "found before any process of a loader starts"
+            _ = self.found_proposals  # searched before any process of a loader starts
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled, augmented global batches with the clips that the method draws."""
@@ -391,7 +391,10 @@ class ClipData(pl.LightningDataModule, ABC):
         return self._loader("train", sampler, augment=True)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        """The same seeded batches of validation ids at every epoch; none where there are none."""
+        """The same seeded batches of validation ids at every epoch.
+
+        None where there are fewer ids than a batch has, for batches are always whole.
+        """
         split = self.report.splits.get("val")
         if split is None or len(split) < self.config.batch_size:
             return []

@@ -1,7 +1,9 @@
 """What the tests of several packages build on: small clips, and two processes."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,20 @@ SMALL = Inputs(image_size=8, sample_rate_hz=100, segment_seconds=0.5)
 def on_two_processes(on_processes: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     """``on_two_processes(function)``: ``on_processes`` with two of them."""
     return partial(on_processes, 2)
+
+
+@pytest.fixture(scope="session")
+def without_assertions() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``without_assertions(function)``: the function as ``python -O`` compiles it."""
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        source = dedent(inspect.getsource(function))
+        names = dict(function.__globals__)
+        exec(compile(source, "<without assertions>", "exec", optimize=1), names)
+        found: Callable[..., Any] = names[function.__name__]
+        return found
+
+    return compiled
 
 
 class TinyClips(ClipData):

@@ -80,6 +80,14 @@ def first_of(data: ClipData) -> Batch:
     return next(iter(data.train_dataloader()))
 
 
+def test_pictures_are_searched_before_any_loader_without_assertions_too(
+    cache: Path, without_assertions: Callable[..., Callable[..., None]]
+):
+    without_assertions(ClipData.setup)(rectangles(proposals="grid"), "fit")
+
+    assert len(list(cache.glob("*/block-*.json"))) == 1
+
+
 def best(box: Tensor, boxes: Tensor) -> float:
     """Largest intersection over union of a box with others, by areas of pixels."""
     there = boxes[~boxes[:, 0].isnan()]

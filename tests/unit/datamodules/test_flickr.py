@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,13 @@ def test_every_published_tree_is_read(root: Path, tmp_path: Path, layout: Layout
     assert data.report.splits["test"].ids == tuple(TEST)
     assert abs(int(data.frames("test", 1)[0, 0, 8, 8]) - 22) <= 3
     assert data.waveform("test", 2).mean().item() == pytest.approx(33 / 200, abs=0.01)
+
+
+def test_a_missing_root_is_refused_without_assertions_too(
+    tmp_path: Path, without_assertions: Callable[..., Callable[..., None]]
+) -> None:
+    with pytest.raises(BenchError, match=r"nowhere is not a folder; set data\.root"):
+        without_assertions(FolderClips.check_root)(data_of(tmp_path / "nowhere"))
 
 
 def test_lines_of_peers_lists_are_read_as_numbers(root: Path) -> None:
