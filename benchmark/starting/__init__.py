@@ -7,8 +7,10 @@ its names are exchanged.
 import keyword
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
+from benchmark.registry import METHOD_REGISTRY
 from metrics.errors import BenchError
 
 FILES = ("pyproject.toml", "README.md", "your_method.py")
@@ -23,13 +25,9 @@ def write_method(name: str, folder: Path) -> tuple[Path, ...]:
         folder: which must not exist yet.
 
     Raises:
-        BenchError: the name is none, or the folder is there or cannot be made.
+        BenchError: the name is none or taken, or the folder is there or cannot be made.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise BenchError(
-            f"{name!r} cannot be the name of a method: use small letters, digits and _, with a "
-            "letter first, such as my_method"
-        )
+    _check_name(name)
     written = tuple(folder / each.replace(PLACE, name) for each in FILES)
     texts = [_text(each, name) for each in FILES]
     try:
@@ -46,6 +44,28 @@ def write_method(name: str, folder: Path) -> tuple[Path, ...]:
             "write to"
         ) from error
     return written
+
+
+def _check_name(name: str) -> None:
+    """Nothing, or an error where no module, class and method of that name can be."""
+    is_python = re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
+    if not is_python or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
+        raise BenchError(
+            f"{name!r} cannot be the name of a method: use small letters, digits and _, with a "
+            "letter first and no word of Python, such as my_method"
+        )
+    known = METHOD_REGISTRY.names().get(name)
+    if known is not None:
+        raise BenchError(
+            f"{name!r} is a method of {known.distribution} already ({known.target}); choose "
+            "another name"
+        )
+    module = find_spec(name)
+    if module is not None and module.origin is not None:  # a folder without code has none
+        raise BenchError(
+            f"{name!r} is the name of a module that Python finds already ({module.origin}); "
+            "choose another name"
+        )
 
 
 def class_name(name: str) -> str:

@@ -30,9 +30,25 @@ def test_the_name_stands_wherever_the_example_has_its_own(tmp_path: Path) -> Non
     assert not any(name in texts for name in ("your_method", "YourMethod", "your-method"))
 
 
-@pytest.mark.parametrize("name", ["3x", "My_method", "a-b", "class", ""])
+@pytest.mark.parametrize("name", ["3x", "My_method", "a-b", "class", "", "none", "true"])
 def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BenchError, match="cannot be the name of a method"):
+        write_method(name, tmp_path / "new")
+
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("hardpos", r"'hardpos' is a method of avloc-bench already \(methods\.hardpos:HardPos\)"),
+        ("metrics", r"'metrics' is the name of a module that Python finds already \(.*; choose"),
+        ("json", r"'json' is the name of a module that Python finds already"),
+        ("sys", r"'sys' is the name of a module that Python finds already"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(BenchError, match=words):
         write_method(name, tmp_path / "new")
 
     assert not (tmp_path / "new").exists()
