@@ -31,7 +31,7 @@ from datamodules.sample_media import (
 )
 from datamodules.sample_music import write_duets, write_mixable_solos, write_solos
 from datamodules.synthetic_generator import CLASSES, SyntheticSpec, generate_clip
-from metrics.errors import BenchError
+from metrics.errors import BenchError, did_you_mean
 
 TEST_SHARE = 0.25
 LEAKED_CLIPS = 2  # test clips that also stand in the training list, as in the published lists
@@ -51,33 +51,40 @@ class Sample:
 def write_sample(data: str, root: Path, *, clips: int = 240, seed: int = 0) -> Sample:
     """Writes a miniature of a data set; the same seed gives the same bytes.
 
+    The mark of a miniature is written first, so that what a killed process left is known as one.
+
     Args:
         data: name of the data set, a key of ``SAMPLES``.
         root: a folder that is empty or does not exist yet.
         clips: number of clips; a quarter of them is the test set.
-        seed: seed of the generator.
+        seed: seed of the generator, 0 or more.
 
     Raises:
-        BenchError: no miniature of this data set exists, the folder is not empty, or too few
-            clips are asked for.
+        BenchError: no miniature of this data set exists, the folder is not empty or cannot be
+            written, too few clips are asked for, or the seed is negative.
     """
     if data == "synthetic":
         raise BenchError("synthetic needs no miniature: it is generated when it is first used")
     if data not in SAMPLES:
-        raise BenchError(f"no miniature of {data!r} exists; use one of: {', '.join(SAMPLES)}")
+        raise BenchError(
+            f"no miniature of {data!r} exists.{did_you_mean(data, SAMPLES)} "
+            f"Use one of: {', '.join(SAMPLES)}"
+        )
     if clips < 8:
         raise BenchError(f"--clips {clips} is too few; a miniature needs 8 or more")
+    if seed < 0:
+        raise BenchError(f"--seed {seed} must be 0 or more")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise BenchError(f"{root} is not an empty folder; give --root a new one")
     try:
-        sample = SAMPLES[data](root, clips, seed)
+        root.mkdir(parents=True, exist_ok=True)
         mark_as_miniature(root)
+        return SAMPLES[data](root, clips, seed)
     except OSError as error:
         raise BenchError(
             f"{root} cannot be written ({error.strerror or error}); give --root DIR with space "
             "that you may write to"
         ) from error
-    return sample
 
 
 def write_vggss_sample(root: Path, clips: int, seed: int) -> Sample:

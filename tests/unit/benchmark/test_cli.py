@@ -319,4 +319,4 @@ def test_a_miniature_of_an_unknown_data_set_is_the_users_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert code_of("sample-data", "vggs", "--root", tmp_path) == 2
-    assert "no miniature of 'vggs' exists; use one of: vggss" in capsys.readouterr().err
+    assert "no miniature of 'vggs' exists. Did you mean vggss?" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from PIL import Image
 from datamodules.clip import Inputs
 from datamodules.folder_clips import FolderConfig
 from datamodules.ground_truth import ground_truth
-from datamodules.sample_data import SAMPLES, flickr_ids, vggss_ids, write_sample
+from datamodules.sample_data import SAMPLES, Sample, flickr_ids, vggss_ids, write_sample
+from datamodules.sample_media import write_text
 from datamodules.vggss import VggSs
 from datamodules.vggss_annotations import VGGSS_ID
 from metrics.errors import BenchError
@@ -167,8 +168,29 @@ def test_too_few_clips_are_refused(tmp_path: Path) -> None:
         write_sample("vggss", tmp_path, clips=3)
 
 
+def test_a_negative_seed_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="--seed -1 must be 0 or more"):
+        write_sample("vggss", tmp_path / "root", seed=-1)
+
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_a_killed_process_left_is_known_as_a_miniature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(root: Path, clips: int, seed: int) -> Sample:
+        write_text(root / "vggss.json", "[]")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(SAMPLES, "vggss", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_sample("vggss", tmp_path / "root")
+
+    assert {path.name for path in (tmp_path / "root").iterdir()} == {"MINIATURE", "vggss.json"}
+
+
 def test_data_without_a_miniature_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="no miniature of 'vgss' exists; use one of: vggss"):
+    with pytest.raises(BenchError, match="no miniature of 'vgss' exists. Did you mean vggss?"):
         write_sample("vgss", tmp_path)
 
 
