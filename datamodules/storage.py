@@ -20,6 +20,7 @@ from datamodules.cache import FileEntry
 from metrics.errors import BenchError
 
 REQUESTS_AT_ONCE = 16
+CONTAINER_AT_ACCOUNT = ("abfs", "abfss", "az")  # container@account.dfs.core.windows.net of adlfs
 GB = 10**9
 AGAIN = "copy it again, or repeat the command that made it"
 T = TypeVar("T")
@@ -36,10 +37,14 @@ class Storage:
             setting: where it was written, for messages.
 
         Raises:
-            BenchError: the location holds a password.
+            BenchError: the location holds a password, or is a URL that cannot be read.
         """
         self.location, self.setting = location, setting
-        if "://" in location and "@" in urlsplit(location).netloc:
+        try:
+            names_user = "://" in location and _names_user(location)
+        except ValueError as error:  # its words may hold what stands before the @
+            raise BenchError(f"{setting} is no URL: correct what follows ://") from error
+        if names_user:
             raise BenchError(
                 f"{setting} holds a user name or password; leave it out and give it to the library "
                 "of the store by its own variables, such as AWS_ACCESS_KEY_ID"
@@ -99,6 +104,13 @@ class Storage:
     def _failure(self, what: str, error: Exception) -> BenchError:
         reason = " ".join(str(error).split()) or type(error).__name__
         return BenchError(f"{self.setting} {what}: {reason}")
+
+
+def _names_user(url: str) -> bool:
+    """Whether something stands before an @ that is no container of Azure."""
+    parts = urlsplit(url)
+    is_container = parts.scheme in CONTAINER_AT_ACCOUNT and parts.password is None
+    return "@" in parts.netloc and not is_container
 
 
 def _copied(target: Path, files: fsspec.AbstractFileSystem, path: str) -> bool:

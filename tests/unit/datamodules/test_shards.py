@@ -333,6 +333,9 @@ def test_shards_judged_by_other_rules_are_read_with_a_warning(
     [
         ("nowhere", r"data.shards has no manifest.json; give the folder or URL"),
         ("s3://user:secret@bucket/a", r"data.shards holds a user name or password; leave it out"),
+        ("abfs://user:secret@account/a", r"data.shards holds a user name or password"),
+        ("s3://user:secret@[x/a", r"data.shards is no URL: correct what follows ://"),
+        ("abfs://box@account.dfs.core.windows.net/a", r"data.shards cannot be opened: .*adlfs"),
         ("nope://bucket/a", r"data.shards cannot be opened: Protocol not known: nope"),
         ("http://127.0.0.1:1/a", r"data.shards cannot be read at manifest.json"),
     ],
