@@ -98,8 +98,8 @@ def _verify(folder: Path, config: SyntheticConfig) -> None:
     path = folder / "spec.json"
     try:
         description = json.loads(path.read_text())
-        files = description.pop("files")
-    except (OSError, ValueError, KeyError) as error:
+        files = dict(description.pop("files"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(
             f"{folder} is not empty and has no readable spec.json of {GENERATOR}; set data.root to "
             "an empty or absent folder"

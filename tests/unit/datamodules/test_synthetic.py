@@ -196,6 +196,14 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("content", ["[1]", "3", "{}", '{"files": 3}', "no json"])
+def test_a_root_with_a_spec_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "spec.json").write_text(content)
+
+    with pytest.raises(BenchError, match="is not empty and has no readable spec.json of synthetic"):
+        Synthetic(small(tmp_path), INPUTS, seed=0).setup("fit")
+
+
 def test_a_root_below_a_file_says_which_setting_to_change(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
