@@ -26,6 +26,7 @@ from metrics.errors import BenchError
 H264, MPEG4 = "libx264", "mpeg4"
 OPTIONS = {H264: {"preset": "veryfast", "crf": "20"}, MPEG4: {"qmin": "2", "qmax": "5"}}
 TICKS = 60000  # per second; a whole number of them for 24, 25, 30, 50, 60 and 30000/1001 frames
+UNKNOWN_RATE = 25  # an encoder wants one to share its bits out; frames are shown by their times
 SHORTEST_SIDE, LONGEST_SIDE = 320, 1280  # that the longer side of a film may have
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 BLOCK = 1024  # samples of an AAC frame
@@ -85,7 +86,8 @@ def _encode(
     container: OutputContainer, codec: str, video: OwnVideo, answers: Sequence[AnswerPicture]
 ) -> None:
     height, width = film_size(*video.pictures[0].size)
-    stream = container.add_stream(codec, rate=video.frame_rate, options=OPTIONS[codec])
+    rate = video.frame_rate or UNKNOWN_RATE
+    stream = container.add_stream(codec, rate=rate, options=OPTIONS[codec])
     pictures = cast(VideoStream, stream)
     pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
     pictures.codec_context.time_base = Fraction(1, TICKS)

@@ -43,7 +43,7 @@ class OwnVideo(NamedTuple):
     windows: Tensor  # (N, S) float32 in [-1, 1], the sound around the middle of each second
     sound: NDArray[np.float32]  # mono, from the first to the last frame
     rate_hz: int  # of it
-    frame_rate: Fraction  # mean frames per second
+    frame_rate: Fraction | None  # mean frames per second; None where the file does not say
 
     @property
     def times(self) -> list[float]:
@@ -151,5 +151,5 @@ def _lasting(sound: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
     return np.pad(sound[:samples], (0, max(0, samples - len(sound))))
 
 
-def _rate(clip: VideoClip[SecondPicture]) -> Fraction:
-    return Fraction(clip.picture_stream.rate) or Fraction(25)
+def _rate(clip: VideoClip[SecondPicture]) -> Fraction | None:
+    return Fraction(clip.picture_stream.rate) or None

@@ -79,6 +79,15 @@ def test_a_film_has_every_frame_at_its_time_and_lasts_as_long(
         assert found.seconds[kind] == pytest.approx(float(count / rate), abs=frame_seconds)
 
 
+def test_frames_keep_their_times_where_no_rate_is_told(made_video: Made, tmp_path: Path) -> None:
+    video = read(made_video(tmp_path / "a.mp4", seconds=2, rate=10))
+
+    write_film(tmp_path / "film.mp4", video._replace(frame_rate=None), [answer()] * 2)
+
+    times = read_film(tmp_path / "film.mp4").times
+    assert times == pytest.approx([k / 10 for k in range(20)], abs=1e-4)
+
+
 def test_frames_keep_the_times_of_a_video_without_a_constant_rate(
     made_video: Made, tmp_path: Path
 ) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,6 +16,7 @@ from datamodules import own_video
 from datamodules.clip import Inputs, Resizing
 from datamodules.own_video import OwnVideo, blocks, read_own_video
 from datamodules.proposals import Extractor
+from datamodules.video import read_clip
 from datamodules.video_frames import upright_picture
 from metrics.errors import BenchError
 
@@ -63,6 +66,23 @@ def test_of_a_method_that_crops_the_middle_square_is_seen_and_kept(
     assert second.size == (32, 32)
     assert second.small.shape == (48, 48, 3)
     assert second.frame[:, :, 3:-3].min() > 200
+
+
+@pytest.mark.parametrize(("told", "expected"), [("30000/1001", Fraction(30000, 1001)), ("0", None)])
+def test_a_rate_that_a_video_does_not_tell_is_not_made_up(
+    told: str,
+    expected: Fraction | None,
+    made_video: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def with_rate(*arguments: Any) -> Any:
+        clip = read_clip(*arguments)
+        return replace(clip, picture_stream=replace(clip.picture_stream, rate=told))
+
+    monkeypatch.setattr(own_video, "read_clip", with_rate)
+
+    assert read(made_video(tmp_path / "a.mp4", seconds=1)).frame_rate == expected
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0.6, 1), (1.4, 1), (1.6, 2), (2.0, 2)])
