@@ -80,7 +80,7 @@ class Report:
     refused: dict[str, str]  # reason by clip, of the clips of the plan
     bytes: int  # that this run wrote
     seconds: float  # that this took, without checking and measuring before
-    estimate: Estimate | None  # None where nothing was to be done
+    estimate: Estimate | None  # None where nothing was to be done, or to be measured
 
 
 def prepare(options: Options, say: Say, *, reports: bool = False) -> Report:
@@ -184,19 +184,18 @@ class _Run:
                 "by bench prepare; give another --root, or move them away"
             )
 
-    def _estimate(self, pool: Pool) -> Estimate:
-        """Time and disk, said and checked against the disk."""
-        count = min(MEASURED_CLIPS, len(self.waiting))
-        rows = [row * len(self.waiting) // count for row in range(count)]
-        sample = [self.waiting[row]._replace(writes=False) for row in rows]
-        with progress_bar("measuring some clips", count) as advance:
-            made = []
-            for _, result in pool.results(sample):
-                advance()
-                if isinstance(result, Made):
-                    made.append(result)
-        each = len(self.waiting) / max(len(made), 1)
-        busy = min(self.workers, len(self.waiting))
+    def _estimate(self, pool: Pool) -> Estimate | None:
+        """Time and disk, said and checked against the disk; None where no clip can be measured."""
+        made = self._measured(pool)
+        waiting, busy = len(self.waiting), min(self.workers, len(self.waiting))
+        counts = f"{self.done_before:,} clips are done, {waiting:,} are to be made"
+        if not any(one.entry["status"] == PREPARED for one in made):
+            self.say(
+                f"{counts}: how long it takes and how much disk it needs could not be measured, "
+                f"for none of the {self._sample_size} clips that were tried could be made"
+            )
+            return None
+        each = waiting / len(made)
         estimate = Estimate(
             measured=len(made),
             seconds=sum(one.seconds for one in made) * each / busy,
@@ -204,8 +203,7 @@ class _Run:
         )
         free = _free_bytes(self.options.root)
         self.say(
-            f"{self.done_before:,} clips are done, {len(self.waiting):,} are to be made: about "
-            f"{in_words(estimate.seconds)} on {busy} processes and "
+            f"{counts}: about {in_words(estimate.seconds)} on {busy} processes and "
             f"{estimate.bytes / 1e9:.2f} GB of {free / 1e9:.2f} GB that are free "
             f"(measured on {estimate.measured})"
         )
@@ -216,6 +214,23 @@ class _Run:
                 "store less with --fast, or make fewer with --limit or --list"
             )
         return estimate
+
+    @property
+    def _sample_size(self) -> int:
+        return min(MEASURED_CLIPS, len(self.waiting))
+
+    def _measured(self, pool: Pool) -> list[Made]:
+        """What some clips across the plan cost, without writing them; a dead process gives none."""
+        count = self._sample_size
+        rows = [row * len(self.waiting) // count for row in range(count)]
+        sample = [self.waiting[row]._replace(writes=False) for row in rows]
+        made = []
+        with progress_bar("measuring some clips", count) as advance:
+            for _, result in pool.results(sample):
+                advance()
+                if isinstance(result, Made):
+                    made.append(result)
+        return made
 
     def _clear_abandoned(self) -> None:
         """Removes what a killed run had begun and this one is not asked for."""
@@ -296,8 +311,8 @@ def _check_numbers(options: Options) -> None:
         ("--rate", rate_hz, 1000, 384000),
     ):
         if value is not None and (value < low or (high is not None and value > high)):
-            most = "more" if high is None else str(high)
-            raise BenchError(f"{name} {value} must lie in {low} to {most}")
+            limits = f"be at least {low}" if high is None else f"lie in {low} to {high}"
+            raise BenchError(f"{name} {value} must {limits}")
 
 
 def _head(options: Options) -> Head:

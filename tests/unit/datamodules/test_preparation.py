@@ -171,6 +171,20 @@ def test_a_dry_run_measures_and_writes_nothing(videos: Path) -> None:
     assert sum(sizes) == report.estimate.bytes
 
 
+def test_what_cannot_be_measured_is_not_given_in_numbers(videos: Path) -> None:
+    for number in (1, 2, 4):
+        (videos / f"{number}.mp4").write_bytes(b"")
+    said: list[str] = []
+
+    report = made(videos, said=said, dry_run=True)
+
+    assert report.estimate is None
+    assert said[-1] == (
+        "0 clips are done, 4 are to be made: how long it takes and how much disk it needs could "
+        "not be measured, for none of the 4 clips that were tried could be made"
+    )
+
+
 def test_a_disk_that_is_too_small_is_told_before_the_start(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,7 +323,7 @@ def test_a_damaged_manifest_is_one_line(line: str, videos: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"limit": 0}, "--limit 0 must lie in 1 to more"),
+        ({"limit": 0}, "--limit 0 must be at least 1"),
         ({"workers": 0}, "--workers 0 must lie in 1 to 1024"),
         ({"form": Form(quality=0)}, "--quality 0 must lie in 1 to 100"),
         ({"form": Form(rate_hz=10)}, "--rate 10 must lie in 1000 to 384000"),
