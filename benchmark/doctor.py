@@ -69,10 +69,8 @@ def _count(media: Media, kind: str) -> str:
 def _lines(found: Inspection) -> Iterator[str]:
     boxes = found.boxes
     if boxes.total:
-        yield (
-            f"boxes: {boxes.total:,}, {boxes.degenerate} without extent inside the frame; "
-            f"{len(boxes.without)} samples with no box left{_named(boxes.without)}"
-        )
+        whole = "" if boxes.degenerate or boxes.without else ", each with extent inside the frame"
+        yield f"boxes: {boxes.total:,}{whole}"  # what is wrong with others, a note tells
     for use, media in found.media.items():
         for word, ids in (
             ("missing", media.missing),

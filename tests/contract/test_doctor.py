@@ -50,6 +50,22 @@ def test_a_missing_and_a_broken_file_make_the_exit_code_1(bench: Bench, tmp_path
     assert "bench prepare vggss --videos DIR --root" in done.out
 
 
+def test_boxes_without_extent_are_told_once(bench: Bench, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    bench("sample-data", "vggss", "--root", root, "--clips", 16)
+    whole = bench("doctor", "vggss", "--root", root).out
+    entries = json.loads((root / "vggss.json").read_text())
+    entries[0]["bbox"] = [[0.5, 0.5, 0.5, 0.9]]
+    (root / "vggss.json").write_text(json.dumps(entries))
+
+    broken = bench("doctor", "vggss", "--root", root).out
+
+    count = sum(len(entry["bbox"]) for entry in entries)
+    assert f"boxes: {count}, each with extent inside the frame" in whole
+    assert f"boxes: {count}\n" in broken
+    assert broken.count("extent inside the frame") == broken.count(entries[0]["file"]) == 1
+
+
 def test_lists_and_annotations_alone_are_told_of(bench: Bench, tmp_path: Path) -> None:
     bench("sample-data", "vggss", "--root", tmp_path / "root", "--clips", 16)
     for folder in ("frames", "audio"):
