@@ -86,12 +86,16 @@ class YourData(ClipData):
         return not all(path.is_file() for path in files)
 
     def _lines(self, name: str) -> list[str]:
+        path = self._root / name
         try:
-            return (self._root / name).read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
             raise BenchError(
-                f"{self._root / name} cannot be read ({error.strerror}); check data.root"
+                f"{path} cannot be read ({error.strerror}); check data.root"
             ) from error
+        except UnicodeDecodeError as error:
+            raise BenchError(f"{path} is no text in UTF-8; save it as that") from error
+        return [line.strip() for line in lines if line.strip()]
 
     @cached_property
     def _boxes(self) -> dict[str, np.ndarray]:
