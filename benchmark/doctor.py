@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from datamodules.inspection import Inspection, Media
+from datamodules.inspection import FileState, Inspection
 from datamodules.video_sets import SAME_CLIPS, VIDEO_SETS
 
 SHOWN = 5  # ids named for each defect; --json has them all
@@ -61,7 +61,7 @@ def _files(found: Inspection) -> Table:
     return table
 
 
-def _count(media: Media, kind: str) -> str:
+def _count(media: FileState, kind: str) -> str:
     value = getattr(media, kind.replace(" ", "_"))
     return f"{value if isinstance(value, int) else len(value):,}"
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from datamodules.annotation_files import Annotated
 from datamodules.ave_annotations import AVE_ID, ave_id, read_ave, read_ave_list
+from datamodules.box_defects import box_notes
 from datamodules.extended import JOINT, negative_notes, read_negatives
 from datamodules.flickr_annotations import FLICKR_ID, flickr_id, read_flickr
 from datamodules.id_lists import (
@@ -38,7 +39,6 @@ from datamodules.music_mixtures import (
 )
 from datamodules.vggss_annotations import (
     VGGSS_ID,
-    annotation_notes,
     read_vggss,
     read_vggss_xml,
     vggsound_id,
@@ -509,7 +509,7 @@ def _truth_notes(truth: Sequence[Truth], annotated: Annotated) -> tuple[str, ...
     boxed = [each for each in truth if each.has_place and each.mask is None]
     masks = {each.id: each.mask for each in truth if each.mask is not None}
     empty = [sample_id for sample_id, mask in masks.items() if not np.any(mask)]
-    notes = annotation_notes(boxed)
+    notes = box_notes(boxed)
     if empty:
         notes += (f"{len(empty)} of {len(masks)} masks mark nothing, the first is {empty[0]}",)
     classes = {each.id: each.category for each in annotated.truth}

@@ -11,12 +11,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from datamodules.base import ClipData, KnownList, SampleFiles
+from datamodules.box_defects import degenerate_boxes
 from datamodules.clip_folder import file_defects
 from datamodules.folder_clips import FolderClips
 from datamodules.id_lists import ids_sha256, leakage
 from datamodules.media import UnreadableMediaError, sound_peak, sound_seconds
 from datamodules.progress import progress_bar
-from datamodules.vggss_annotations import degenerate_boxes
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -50,7 +50,7 @@ class ListLeakage:
 
 
 @dataclass(frozen=True)
-class Boxes:
+class BoxDefects:
     """Defects of the annotations of the test list."""
 
     total: int
@@ -59,7 +59,7 @@ class Boxes:
 
 
 @dataclass(frozen=True)
-class Media:
+class FileState:
     """State of the files of a list: ids by what is wrong with them."""
 
     expected: int
@@ -84,8 +84,8 @@ class Inspection:
     root: str | None
     lists: tuple[FoundList, ...]
     leakage: tuple[ListLeakage, ...]
-    boxes: Boxes
-    media: dict[str, Media]  # by use: test, train
+    boxes: BoxDefects
+    media: dict[str, FileState]  # by use: test, train
     notes: tuple[str, ...]
     is_miniature: bool = False
 
@@ -142,7 +142,7 @@ def _leaks(train: KnownList, test: KnownList, data: ClipData) -> ListLeakage:
     return ListLeakage(train.name, test.name, found.clips, found.videos)
 
 
-def _boxes(truth: Iterable[Truth]) -> Boxes:
+def _boxes(truth: Iterable[Truth]) -> BoxDefects:
     total, degenerate, without = 0, 0, []
     for sample in truth:
         if not sample.boxes:
@@ -151,14 +151,14 @@ def _boxes(truth: Iterable[Truth]) -> Boxes:
         total, degenerate = total + len(defects), degenerate + int(defects.sum())
         if sample.on_screen and defects.all():
             without.append(sample.id)
-    return Boxes(total, degenerate, tuple(without))
+    return BoxDefects(total, degenerate, tuple(without))
 
 
-def _media(data: ClipData, lists: Sequence[KnownList]) -> Media:
+def _media(data: ClipData, lists: Sequence[KnownList]) -> FileState:
     """State of the files of all samples of some lists."""
     ids = list(dict.fromkeys(sample_id for each in lists for sample_id in each.ids))
     if not data.has_files:
-        return Media(expected=len(ids), present=len(ids))
+        return FileState(expected=len(ids), present=len(ids))
     found = {sample_id: data.media(sample_id) for sample_id in ids}
     files = {sample_id: each for sample_id, each in found.items() if each.frames and each.sounds}
     unreadable = _unreadable(data, files)
@@ -171,7 +171,7 @@ def _media(data: ClipData, lists: Sequence[KnownList]) -> Media:
         for sample_id, sounds in heard.items()
         if not data.is_miniature
     }
-    return Media(
+    return FileState(
         expected=len(ids),
         present=len(files),
         missing=tuple(sample_id for sample_id in ids if sample_id not in files),

@@ -42,6 +42,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from datamodules.base import SampleFiles
+from datamodules.box_defects import box_notes
 from datamodules.clip import Inputs
 from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.folder_clips import FolderConfig, PartOfList
@@ -62,7 +63,6 @@ from datamodules.music_mixtures import (
     read_solos,
     remade,
 )
-from datamodules.vggss_annotations import annotation_notes
 from metrics.errors import BenchError
 
 PUBLISHED = Layout(
@@ -112,7 +112,7 @@ class MusicSynthetic(MusicClips):
         made, name = self._test_mixtures(solos)
         self._made |= {each.id: each for each in made}
         truth = tuple(solos.truth_of(each) for each in made)
-        notes = (*solos.notes, *annotation_notes(truth))
+        notes = (*solos.notes, *box_notes(truth))
         shown = self.data_name if config.test_list is None else name
         return GroundTruth(shown, truth, notes, name)
 

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from datamodules import clip_folder
+from datamodules.box_defects import box_notes, degenerate_boxes
 from datamodules.clip import Inputs, Resizing
 from datamodules.folder_clips import FolderConfig, still_windows
 from datamodules.vggss import VggSs
-from datamodules.vggss_annotations import annotation_notes, degenerate_boxes, read_vggss
+from datamodules.vggss_annotations import read_vggss
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -363,7 +364,7 @@ def test_a_clip_that_is_annotated_twice_is_named(tmp_path: Path) -> None:
 def test_a_clip_without_boxes_is_counted_and_named() -> None:
     truths = [Truth(TEST[0], (np.zeros((0, 4)),)), Truth(TEST[1], (np.array(BOX),))]
 
-    (note,) = annotation_notes(truths)
+    (note,) = box_notes(truths)
 
     assert note == f"1 of 2 test clips have no box left inside the frame: {TEST[0]}"
 
@@ -372,7 +373,7 @@ def test_the_published_file_loads_and_its_defects_are_reported(shared_data: Path
     truths = read_vggss(shared_data / "annotations" / "vggss" / "vggss.json")
 
     boxes = np.concatenate([truth.boxes[0] for truth in truths])
-    notes = annotation_notes(truths)
+    notes = box_notes(truths)
     assert (len(truths), len(boxes)) == (5158, 5941)
     assert degenerate_boxes(boxes).sum() == 18
     assert (boxes < -1e16).sum() == 14  # kept as published
