@@ -1,4 +1,4 @@
-"""Where made data are kept between runs, how a folder appears there, and whether it is whole."""
+"""Where made data are kept between runs, how a folder appears there, and what tells its files."""
 
 import hashlib
 import os
@@ -64,24 +64,6 @@ def file_entries(folder: Path, pattern: str) -> dict[str, FileEntry]:
         path.relative_to(folder).as_posix(): file_entry(path)
         for path in sorted(folder.glob(pattern))
     }
-
-
-def first_difference(folder: Path, entries: dict[str, FileEntry]) -> str | None:
-    """What is wrong with the first file that is not as its entry says; None if all are.
-
-    Sizes are compared first, so a truncated file is found without reading any.
-    """
-    for name, entry in entries.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        size = path.stat().st_size
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes, expected {entry['bytes']}"
-    for name, entry in entries.items():
-        if file_sha256(folder / name) != entry["sha256"]:
-            return f"{name} does not have the sha256 in spec.json"
-    return None
 
 
 def file_sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from datamodules.cache import cache_dir
+from datamodules.cache import cache_dir, file_sha256
 from datamodules.progress import progress_bar
 from metrics.errors import BenchError
 
@@ -66,8 +66,7 @@ def file_hashes(root: Path, names: Sequence[str]) -> dict[str, str | None]:
 
 def _sha256(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return None
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from datamodules.base import ClipData, KnownList, SampleFiles
 from datamodules.box_defects import degenerate_boxes
+from datamodules.cache import file_sha256
 from datamodules.clip_folder import file_defects
 from datamodules.folder_clips import FolderClips
 from datamodules.id_lists import ids_sha256, leakage
@@ -227,7 +228,7 @@ def _duplicates(files: dict[str, SampleFiles]) -> tuple[tuple[str, ...], ...]:
     paths = sorted(owners)
     alike = _groups(paths, _in_threads("comparing heads", paths, _head))
     suspects = [path for group in alike for path in group]
-    equal = _groups(suspects, _in_threads("comparing files", suspects, _digest))
+    equal = _groups(suspects, _in_threads("comparing files", suspects, file_sha256))
     found = {tuple(sorted({i for path in group for i in owners[path]})) for group in equal}
     return tuple(sorted(group for group in found if len(group) > 1))
 
@@ -243,11 +244,6 @@ def _groups(paths: Sequence[Path], keys: Iterable[object]) -> list[list[Path]]:
 def _head(path: Path) -> tuple[int, bytes]:
     with path.open("rb") as file:
         return path.stat().st_size, hashlib.blake2b(file.read(HEAD_BYTES)).digest()
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _in_threads(title: str, paths: Sequence[Path], of: Callable[[Path], T]) -> list[T]:

@@ -9,7 +9,6 @@ then. The video is not hashed, for that would mean to read all of a long one. Re
 tried again by every run.
 """
 
-import hashlib
 import os
 import shutil
 import time
@@ -23,7 +22,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from datamodules.cache import FileEntry
+from datamodules.cache import FileEntry, file_sha256
 from datamodules.clip_preparation import (
     PART,
     ClipJob,
@@ -393,10 +392,7 @@ def _is_whole(root: Path, entry: ClipEntry) -> bool:
 
 def _is_same(path: Path, entry: FileEntry) -> bool:
     try:
-        if path.stat().st_size != entry["bytes"]:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        return path.stat().st_size == entry["bytes"] and file_sha256(path) == entry["sha256"]
     except OSError:
         return False
 

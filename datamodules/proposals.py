@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.cache import file_sha256
 from datamodules.sampling import PROPOSALS
 from metrics.errors import BenchError, did_you_mean
 
@@ -92,9 +93,7 @@ class Extractor:
 
     def identity(self) -> dict[str, object]:
         """Plain values: what boxes of the same picture depend on."""
-        model = None
-        if self.model is not None:
-            model = hashlib.sha256(self.model.read_bytes()).hexdigest()
+        model = None if self.model is None else file_sha256(self.model)
         opencv = None if self.name == "grid" else cv2.__version__
         scaled = None if self.name == "grid" else self.width
         return {"version": VERSION, "extractor": self.name, "width": scaled, "model": model,

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from hashlib import file_digest
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ import fsspec
 from filelock import FileLock
 from fsspec.implementations.local import LocalFileSystem
 
-from datamodules.cache import FileEntry
+from datamodules.cache import FileEntry, file_sha256
 from metrics.errors import BenchError
 
 REQUESTS_AT_ONCE = 16
@@ -162,9 +161,7 @@ class FetchedFiles:
         return path
 
     def _check(self, name: str, path: Path) -> None:
-        with path.open("rb") as file:
-            found = file_digest(file, "sha256").hexdigest()
-        if found != self.entries[name]["sha256"]:
+        if file_sha256(path) != self.entries[name]["sha256"]:
             raise BenchError(damaged(name, self.storage.setting))
 
     def _make_room(self, size: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 
-from datamodules.cache import build_folder, file_entries, first_difference
+from datamodules.cache import FileEntry, build_folder, file_entries, file_sha256
 from datamodules.progress import progress_bar
 from datamodules.synthetic_generator import GENERATOR, SPLITS, SyntheticClip, generate_clip
 from datamodules.synthetic_settings import (
@@ -110,6 +110,24 @@ def _verify(folder: Path, config: SyntheticConfig) -> None:
     wrong = first_difference(folder, files)
     if wrong is not None:
         raise BenchError(f"the synthetic clips in {folder} are damaged: {wrong}; {remedy}")
+
+
+def first_difference(folder: Path, entries: dict[str, FileEntry]) -> str | None:
+    """What is wrong with the first file that is not as its entry says; None if all are.
+
+    Sizes are compared first, so a truncated file is found without reading any.
+    """
+    for name, entry in entries.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            return f"{name} has {size} bytes, expected {entry['bytes']}"
+    for name, entry in entries.items():
+        if file_sha256(folder / name) != entry["sha256"]:
+            return f"{name} does not have the sha256 in spec.json"
+    return None
 
 
 def _stored_clips(folder: Path) -> SyntheticClip:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.cache import build_folder, cache_dir, file_entries, first_difference
+from datamodules.cache import build_folder, cache_dir, file_entries
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,25 +47,3 @@ def test_entries_hold_size_and_hash_by_relative_path(tmp_path: Path) -> None:
 
     expected = {"bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
     assert file_entries(tmp_path, "*/*.npy") == {"test/a.npy": expected}
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (b"abc", None),
-        (b"ab", "a has 2 bytes, expected 3"),
-        (b"abd", "a does not have the sha256 in spec.json"),
-        (None, "a is missing"),
-    ],
-)
-def test_the_first_difference_is_named(
-    tmp_path: Path, content: bytes | None, complaint: str | None
-) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"abc")
-    entries = file_entries(tmp_path, "*")
-
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    assert first_difference(tmp_path, entries) == complaint

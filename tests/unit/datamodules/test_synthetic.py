@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.cache import file_entries
 from datamodules.clip import Inputs
 from datamodules.synthetic import Synthetic, SyntheticConfig
 from datamodules.synthetic_generator import CLASSES, SyntheticSpec, generate_clip
+from datamodules.synthetic_store import first_difference
 from metrics.errors import BenchError
 
 INPUTS = Inputs(image_size=64, sample_rate_hz=16000, segment_seconds=1.0)
@@ -194,6 +196,28 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"has no readable spec\.json.*an empty or absent folder"):
         Synthetic(small(tmp_path), INPUTS, seed=0).setup("fit")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"abc", None),
+        (b"ab", "a has 2 bytes, expected 3"),
+        (b"abd", "a does not have the sha256 in spec.json"),
+        (None, "a is missing"),
+    ],
+)
+def test_the_first_difference_is_named(
+    tmp_path: Path, content: bytes | None, complaint: str | None
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    entries = file_entries(tmp_path, "*")
+
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert first_difference(tmp_path, entries) == complaint
 
 
 @pytest.mark.parametrize("content", ["[1]", "3", "{}", '{"files": 3}', "no json"])
