@@ -208,8 +208,6 @@ class Ave(FolderClips):
         clip_id = self.report.splits[split].ids[row]
         if not self._is_labelled(split, clip_id):
             return None
-        if clip_id in self._place_of_noisy:
-            return np.full(self.inputs.num_segments, BACKGROUND, dtype=np.int64)
         return self._row_of[clip_id].labels[self.seconds]
 
     def clip_label(self, split: str, row: int) -> int | None:

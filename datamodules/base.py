@@ -90,15 +90,6 @@ class Split:
         """Hash of the ids, one per line: the identity of the list in a record."""
         return ids_sha256(self.ids)
 
-    def rows(self, keep: Sequence[int]) -> "Split":
-        """The same list with only the given rows, in the given order."""
-        return Split(
-            self.name,
-            tuple(self.ids[i] for i in keep),
-            tuple(self.videos[i] for i in keep),
-            tuple(self.categories[i] for i in keep),
-        )
-
 
 class KnownList(NamedTuple):
     """A list of ids that was found, as it was published."""

@@ -54,7 +54,6 @@ def music_entry(line: str) -> str:
 class VideoIds(NamedTuple):
     """A list of MUSIC: the YouTube ids of each instrument, or pair of instruments."""
 
-    version: float
     categories: Mapping[str, tuple[str, ...]]
 
     @property
@@ -79,7 +78,7 @@ def read_video_ids(path: Path) -> VideoIds:
     if not isinstance(videos, dict) or not videos or not isinstance(version, int | float):
         raise BenchError(f"{path}: expected an object with 'version' and 'videos'; fetch it again")
     categories = {name: _videos(entries, f"{path} ({name})") for name, entries in videos.items()}
-    found = VideoIds(float(version), MappingProxyType(categories))
+    found = VideoIds(MappingProxyType(categories))
     twice = first_repeat(found.ids)
     if twice is not None:
         raise BenchError(f"{path}: the video {twice} is listed twice; keep one of its entries")

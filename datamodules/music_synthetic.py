@@ -105,7 +105,7 @@ class MusicSynthetic(MusicClips):
 
     def read_truth(self) -> GroundTruth:
         """Truth of the test mixtures, or of the published ones."""
-        config, place = self.settings, self._annotations
+        place = self._annotations
         if place.is_dir():
             return super().read_truth()
         solos = read_solos(place)
@@ -113,8 +113,7 @@ class MusicSynthetic(MusicClips):
         self._made |= {each.id: each for each in made}
         truth = tuple(solos.truth_of(each) for each in made)
         notes = (*solos.notes, *box_notes(truth))
-        shown = self.data_name if config.test_list is None else name
-        return GroundTruth(shown, truth, notes, name)
+        return GroundTruth(self.data_name, truth, notes, name)
 
     def pairs_of(self, sample_id: str) -> tuple[tuple[str, str], ...]:
         """Frame and sound of each solo of a mixture, in the order of the quadrants."""

@@ -181,22 +181,6 @@ class Journal:
             self.file.flush()
 
 
-def read_manifest(root: Path) -> dict[str, ClipEntry]:
-    """Entries by clip of a root that ``bench prepare`` has made; empty where it has not.
-
-    Raises:
-        BenchError: the manifest is damaged.
-    """
-    path = root / MANIFEST
-    if not path.is_file():
-        return {}
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {entry["id"]: entry for entry in map(checked_entry, lines[1:])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BenchError(f"{path} is damaged ({error}); {_remedy(root)}") from error
-
-
 def checked_entry(content: object) -> ClipEntry:
     """A line of a manifest.
 

@@ -35,7 +35,6 @@ from metrics.errors import BenchError, did_you_mean
 
 TEST_SHARE = 0.25
 LEAKED_CLIPS = 2  # test clips that also stand in the training list, as in the published lists
-FLAT = ("frames", "audio")
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def write_vggss_sample(root: Path, clips: int, seed: int) -> Sample:
     num_test = round(clips * TEST_SHARE)
     ids = vggss_ids(clips, seed)
     test_ids, train_ids = ids[:num_test], ids[num_test:]
-    drawn = write_clips(root, ids, num_test, seed, FLAT)
+    drawn = write_clips(root, ids, num_test, seed)
     entries = [
         {"file": each, "class": CLASSES[clip.labels[0]], "bbox": clip.source_box.tolist()}
         for each, clip in zip(test_ids, drawn[:num_test], strict=True)
@@ -124,7 +123,7 @@ def write_flickr_sample(root: Path, clips: int, seed: int) -> Sample:
     num_test = round(clips * TEST_SHARE)
     ids = flickr_ids(clips, seed)
     test_ids, train_ids = ids[:num_test], ids[num_test:]
-    drawn = write_clips(root, ids, num_test, seed, FLAT)
+    drawn = write_clips(root, ids, num_test, seed)
     (root / "Annotations").mkdir()
     labelled = num_test + len(train_ids) // 2
     for row, (clip_id, clip) in enumerate(zip(ids[:labelled], drawn[:labelled], strict=True)):

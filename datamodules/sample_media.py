@@ -21,10 +21,8 @@ FRAME_SIZE = (240, 320)  # height and width: not square, as most frames are
 DRAWN_SIZE = 240  # the generator draws squares; they are stretched to FRAME_SIZE
 
 
-def write_clips(
-    root: Path, ids: Sequence[str], num_test: int, seed: int, folders: tuple[str, str]
-) -> list[SyntheticClip]:
-    """Writes a frame and a sound for each id; the first ``num_test`` are of the test split.
+def write_clips(root: Path, ids: Sequence[str], num_test: int, seed: int) -> list[SyntheticClip]:
+    """Writes ``frames/<id>.jpg`` and ``audio/<id>.wav``; the first ``num_test`` are test clips.
 
     Sampling rates take turns, and every third sound is stereo.
 
@@ -33,12 +31,11 @@ def write_clips(
         ids: of the clips.
         num_test: how many of them are test clips.
         seed: of the generator.
-        folders: below the root, of frames and of sounds.
 
     Returns:
         What was drawn, in the order of the ids.
     """
-    frames, sounds = (root / folder for folder in folders)
+    frames, sounds = root / "frames", root / "audio"
     for folder in (frames, sounds):
         folder.mkdir(parents=True, exist_ok=True)
     clips = []

@@ -204,7 +204,6 @@ def generate_clip(
 class Places(NamedTuple):
     """Where the O objects of the middle segment are, and what people would mark there."""
 
-    scene: Scene
     boxes: Floats  # (O, 4) xyxy in [0, 1], tight around each object's pixels; absent is NaN
     sounding: NDArray[np.bool_]  # (O,)
     annotators: Floats  # (3, N, 4) of the N sources; NaN where the source is off the screen
@@ -222,7 +221,7 @@ def generate_places(
     boxes = _boxes(seen[None])  # (1, O, 4)
     sounding = np.zeros((1, MAX_OBJECTS), dtype=np.bool_)
     sounding[:, list(scene.sources)] = True
-    return Places(scene, boxes[0], sounding[0], _annotated(boxes, sounding, scene)[0])
+    return Places(boxes[0], sounding[0], _annotated(boxes, sounding, scene)[0])
 
 
 def strip_tells(

@@ -272,13 +272,6 @@ def test_the_hash_of_a_list_is_that_of_its_ids_line_by_line():
     assert three_clips().sha256 == hashlib.sha256(b"a\nb\nc").hexdigest()
 
 
-def test_rows_of_a_list_keep_ids_videos_and_classes_together():
-    expected = Split("train", ("c", "a"), ("vc", "va"), ("cat", "dog"))
-
-    assert expected == three_clips().rows([2, 0])
-    assert len(three_clips().rows(np.array([1]))) == 1
-
-
 class Annotated(ClipData):
     """Clips with boxes of two annotators, labels of segments and two isolated sounds."""
 

@@ -31,7 +31,7 @@ class Evil(ClipData):
 
     def load(self) -> DataReport:
         split = Split("evil/test", IDS, IDS, (CLASS,) * len(IDS))
-        return DataReport({"train": split.rows([]), "test": split}, len(IDS))
+        return DataReport({"train": Split("evil/train", (), (), ()), "test": split}, len(IDS))
 
     def truth(self) -> tuple[Truth, ...]:
         box = (np.array([[0.0, 0.0, 0.5, 0.5]]),)
