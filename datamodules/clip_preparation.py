@@ -70,7 +70,7 @@ class PreparedClip(NamedTuple):
     missing: tuple[str, ...]  # frames that the video is too short for
 
 
-class Made(NamedTuple):
+class ClipOutcome(NamedTuple):
     """What became of a clip, and what it cost."""
 
     entry: ClipEntry
@@ -161,7 +161,7 @@ def plan_hash(needs: Needs, form: Form) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def made_clip(job: ClipJob) -> Made | NotWritten:
+def made_clip(job: ClipJob) -> ClipOutcome | NotWritten:
     """Prepares a clip from the first of its videos that can be read; run in a worker process.
 
     Where none can, or before they are made anew, its files below the root are removed.
@@ -175,7 +175,7 @@ def made_clip(job: ClipJob) -> Made | NotWritten:
             write_files(job.root, files)
         except OSError as error:
             return NotWritten(f"{error.filename or job.root} cannot be written ({error.strerror})")
-    return Made(entry, time.perf_counter() - started, sum(map(len, files.values())))
+    return ClipOutcome(entry, time.perf_counter() - started, sum(map(len, files.values())))
 
 
 def clear_places(root: Path, places: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from datamodules.cache import FileEntry, file_sha256
 from datamodules.clip_preparation import (
     PART,
     ClipJob,
-    Made,
+    ClipOutcome,
     NotWritten,
     clear_places,
     made_clip,
@@ -58,7 +58,7 @@ SPARE = 1.1  # clips differ from those that were measured
 REPORT_SECONDS = 60.0  # between two lines where no bar shows the progress
 
 Say = Callable[[str], None]
-Pool = WorkerPool[ClipJob, Made | NotWritten]
+Pool = WorkerPool[ClipJob, ClipOutcome | NotWritten]
 
 
 class Estimate(NamedTuple):
@@ -116,7 +116,7 @@ class _Run:
         finished = self._finished()
         self.waiting = [job for job in plan.jobs if job.id not in finished]
         self.done_before = len(plan.jobs) - len(self.waiting)
-        self.made: dict[str, Made] = {}
+        self.made: dict[str, ClipOutcome] = {}
         self.seconds = 0.0
 
     def report(self, *, reports: bool) -> Report:
@@ -218,7 +218,7 @@ class _Run:
     def _sample_size(self) -> int:
         return min(MEASURED_CLIPS, len(self.waiting))
 
-    def _measured(self, pool: Pool) -> list[Made]:
+    def _measured(self, pool: Pool) -> list[ClipOutcome]:
         """What some clips across the plan cost, without writing them; a dead process gives none."""
         count = self._sample_size
         rows = [row * len(self.waiting) // count for row in range(count)]
@@ -227,7 +227,7 @@ class _Run:
         with progress_bar("measuring some clips", count) as advance:
             for _, result in pool.results(sample):
                 advance()
-                if isinstance(result, Made):
+                if isinstance(result, ClipOutcome):
                     made.append(result)
         return made
 
@@ -256,7 +256,7 @@ class _Run:
         self.manifest.write()
         self.seconds = time.monotonic() - started
 
-    def _entry(self, job: ClipJob, result: Made | NotWritten | Died) -> ClipEntry:
+    def _entry(self, job: ClipJob, result: ClipOutcome | NotWritten | Died) -> ClipEntry:
         if isinstance(result, NotWritten):
             raise BenchError(
                 f"{result.words}; {len(self.made):,} clips were made and are kept: mend this and "
@@ -266,7 +266,7 @@ class _Run:
             with writing(job.root):
                 clear_places(job.root, job.needs.places)
             entry = refused_entry(job, f"the decoder failed: {result.reason}")
-            result = Made(entry, 0.0, 0)
+            result = ClipOutcome(entry, 0.0, 0)
         self.made[job.id] = result
         return result.entry
 

@@ -53,7 +53,7 @@ class ProposalStore(BlockStore):
         return torch.stack([found[each] for each in contents])
 
 
-class Made(NamedTuple):
+class SearchCounts(NamedTuple):
     """What was found of some pictures, and what was there before."""
 
     folder: Path
@@ -82,7 +82,9 @@ class Made(NamedTuple):
         )
 
 
-def make_proposals(pictures: Pictures, extractor: Extractor, *, workers: int | None = None) -> Made:
+def make_proposals(
+    pictures: Pictures, extractor: Extractor, *, workers: int | None = None
+) -> SearchCounts:
     """Searches the pictures that were not searched before; damaged blocks are made again.
 
     What is stored does not depend on the number of threads. Another process that searches with the
@@ -111,7 +113,7 @@ def make_proposals(pictures: Pictures, extractor: Extractor, *, workers: int | N
             "AVLOC_CACHE to a folder with room that you may write to"
         ) from error
     sizes = [store[each] for each in pictures]
-    return Made(
+    return SearchCounts(
         store.folder,
         made=len(missing),
         kept=len(pictures) - len(missing),

@@ -31,7 +31,7 @@ from datamodules.shards import (
     PLACE,
     PLACES,
     SHARD,
-    Manifest,
+    ShardManifest,
     read_manifest,
 )
 from datamodules.storage import GB
@@ -61,7 +61,7 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """What is to be packed, before anything is written."""
 
     shards: tuple[tuple[tuple[Member, ...], ...], ...]  # shard -> clip -> member
@@ -92,7 +92,7 @@ class Plan:
 
 def plan_shards(
     root: Path, clips: Iterable[ClipFiles], unreadable: Mapping[str, str], *, shard_bytes: int
-) -> Plan:
+) -> ShardPlan:
     """Clips in their order, cut where a shard would grow larger than asked.
 
     Args:
@@ -114,7 +114,7 @@ def plan_shards(
         if packed:
             shards[-1].append(packed)
             held += size
-    return Plan(tuple(map(tuple, shards)), lists_of(root), unreadable)
+    return ShardPlan(tuple(map(tuple, shards)), lists_of(root), unreadable)
 
 
 def lists_of(root: Path) -> dict[str, Path]:
@@ -130,7 +130,7 @@ def lists_of(root: Path) -> dict[str, Path]:
     }
 
 
-def plan_of(data: FolderClips, root: Path, *, shard_bytes: int) -> Plan:
+def plan_of(data: FolderClips, root: Path, *, shard_bytes: int) -> ShardPlan:
     """What is to be packed of a data set: every listed clip, whether it leaks or not.
 
     Files that cannot be read are named in the manifest and not packed.
@@ -140,7 +140,7 @@ def plan_of(data: FolderClips, root: Path, *, shard_bytes: int) -> Plan:
     return plan_shards(root, clips, data.file_reasons(names), shard_bytes=shard_bytes)
 
 
-def write_shards(plan: Plan, out: Path) -> Manifest:
+def write_shards(plan: ShardPlan, out: Path) -> ShardManifest:
     """Writes what is not there yet; the manifest comes last.
 
     Args:
@@ -165,7 +165,7 @@ def write_shards(plan: Plan, out: Path) -> Manifest:
         ) from error
 
 
-def _written(plan: Plan, out: Path) -> Manifest:
+def _written(plan: ShardPlan, out: Path) -> ShardManifest:
     before = _manifest_before(out)
     entries: dict[str, FileEntry] = {}
     indexed = [_without_content(plan.unreadable)]
@@ -183,7 +183,7 @@ def _written(plan: Plan, out: Path) -> Manifest:
         (out / LISTS / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, out / LISTS / name)
     others = [NAMES, PLACES, *(f"{LISTS}/{name}" for name in plan.lists)]
-    manifest = Manifest(
+    manifest = ShardManifest(
         format=FORMAT,
         check=CHECK_VERSION,
         plan=plan.digest,
@@ -209,7 +209,7 @@ def _stored_bytes(clip: Sequence[Member]) -> int:
     return sum(TAR_BLOCK * (1 + -(-member.size // TAR_BLOCK)) for member in clip)
 
 
-def _refuse_foreign(plan: Plan, out: Path) -> None:
+def _refuse_foreign(plan: ShardPlan, out: Path) -> None:
     shards = {SHARD.format(number) for number in range(len(plan.shards))}
     made = {MANIFEST, *shards}
     known = {LOCK, NAMES, PLACES, LISTS, *made, *(f"{name}.part" for name in made)}
@@ -220,7 +220,7 @@ def _refuse_foreign(plan: Plan, out: Path) -> None:
         raise BenchError(f"{out} {what}; give --out a new folder")
 
 
-def _manifest_before(out: Path) -> Manifest | None:
+def _manifest_before(out: Path) -> ShardManifest | None:
     """What an earlier command finished here; None where there is none or it is damaged."""
     try:
         return read_manifest((out / MANIFEST).read_bytes())
@@ -228,7 +228,7 @@ def _manifest_before(out: Path) -> Manifest | None:
         return None
 
 
-def _require_room(plan: Plan, out: Path) -> None:
+def _require_room(plan: ShardPlan, out: Path) -> None:
     held = sum(path.stat().st_size for path in out.glob("*.tar"))
     free = shutil.disk_usage(out).free
     if plan.bytes - held > free:

@@ -51,7 +51,7 @@ PLACE = np.dtype([("shard", "<u4"), ("offset", "<u8"), ("bytes", "<u8"), ("diges
 logger = logging.getLogger(__name__)
 
 
-class Manifest(TypedDict):
+class ShardManifest(TypedDict):
     """What ``manifest.json`` holds."""
 
     format: int
@@ -318,14 +318,14 @@ class PartOfFile(FileIO):
         return super().readinto(memoryview(buffer).cast("B")[:left])
 
 
-def read_manifest(content: bytes) -> Manifest:
+def read_manifest(content: bytes) -> ShardManifest:
     """The manifest of shards.
 
     Raises:
         BenchError: it is none, of another format, or a name in it leads out of the folder.
     """
     try:
-        manifest: Manifest = json.loads(content)
+        manifest: ShardManifest = json.loads(content)
         version = manifest["format"]
         names = (*manifest["shards"], *manifest["files"])
     except (ValueError, KeyError, TypeError) as error:

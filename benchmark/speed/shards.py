@@ -28,7 +28,7 @@ from datamodules.layouts import FLAT, IMAGES
 from datamodules.media import frame_defect, sound_defect
 from datamodules.sample_data import write_sample
 from datamodules.sampling import Rows, shuffled_rows
-from datamodules.shard_writer import Plan, plan_of, plan_shards, write_shards
+from datamodules.shard_writer import ShardPlan, plan_of, plan_shards, write_shards
 from datamodules.shards import (
     FORMAT,
     MANIFEST,
@@ -36,8 +36,8 @@ from datamodules.shards import (
     PLACE,
     PLACES,
     SHARD,
-    Manifest,
     ShardFolder,
+    ShardManifest,
     Shards,
 )
 from datamodules.vggss import VggSs
@@ -80,7 +80,7 @@ def comparisons(setting: Setting) -> Iterator[Measurable]:
         yield _finding(folder / "found", many)
 
 
-def _defects(plan: Plan) -> int:
+def _defects(plan: ShardPlan) -> int:
     paths = [each.path for shard in plan.shards for clip in shard for each in clip]
     found = (frame_defect(path) if path.suffix in IMAGES else sound_defect(path) for path in paths)
     return sum(reason is not None for reason in found)
@@ -227,7 +227,7 @@ def _index_alone(folder: Path, clips: int) -> Path:
     np.save(folder / NAMES, np.array(names, "S"))
     np.save(folder / PLACES, np.zeros(len(names), PLACE))
     shard = FileEntry(bytes=0, sha256="")
-    manifest = Manifest(
+    manifest = ShardManifest(
         format=FORMAT,
         check=CHECK_VERSION,
         plan="",

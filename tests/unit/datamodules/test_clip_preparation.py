@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from datamodules.clip_preparation import (
     Candidate,
     ClipJob,
+    ClipOutcome,
     Form,
-    Made,
     NotWritten,
     encoded_picture,
     encoded_sound,
@@ -156,7 +156,7 @@ def test_files_are_written_as_the_manifest_says(made_video: Made_, tmp_path: Pat
 
     made = made_clip(job(tmp_path, "5.mp4"))
 
-    assert isinstance(made, Made)
+    assert isinstance(made, ClipOutcome)
     assert "prepared" == made.entry["status"]
     written = {path.relative_to(tmp_path / "root").as_posix(): path.read_bytes()
                for path in (tmp_path / "root").rglob("*") if path.is_file()}  # fmt: skip
@@ -180,7 +180,7 @@ def test_the_next_video_of_a_clip_is_tried_where_the_first_cannot_be_read(
 
     made = made_clip(job(tmp_path, "5.avi", "5.mp4"))
 
-    assert isinstance(made, Made)
+    assert isinstance(made, ClipOutcome)
     assert ("prepared", "5.mp4") == (made.entry["status"], made.entry["video"])
 
 
@@ -193,7 +193,7 @@ def test_whatever_the_reader_makes_of_a_video_is_a_reason(
 
     made = made_clip(job(tmp_path, "5.mp4"))
 
-    assert isinstance(made, Made)
+    assert isinstance(made, ClipOutcome)
     assert "the reader failed (KeyError: 'no')" == made.entry["reason"]
 
 
@@ -212,7 +212,7 @@ def test_a_clip_that_can_no_longer_be_made_leaves_no_files(
 
     made = made_clip(job(tmp_path, "5.mp4"))
 
-    assert isinstance(made, Made)
+    assert isinstance(made, ClipOutcome)
     assert ("refused", "the file is empty") == (made.entry["status"], made.entry["reason"])
     assert [] == [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
 
@@ -223,7 +223,7 @@ def test_nothing_is_written_where_only_the_cost_is_asked(made_video: Made_, tmp_
 
     made = made_clip(job(tmp_path, "5.mp4", writes=False))
 
-    assert isinstance(made, Made)
+    assert isinstance(made, ClipOutcome)
     assert made.bytes > 1000
     assert not (tmp_path / "root").exists()
 
