@@ -59,12 +59,11 @@ from datamodules.folder_clips import (
     FolderClips,
     FolderConfig,
     PartOfList,
-    identity,
     late_failure,
 )
-from datamodules.id_lists import IdList
+from datamodules.id_lists import IdList, ListIdentity
 from datamodules.layouts import FLAT
-from datamodules.media import UnreadableMediaError, read_frame, read_windows
+from datamodules.media import UnreadableMediaError, read_windows
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -148,7 +147,7 @@ class Ave(FolderClips):
         report = super().load()
         lists = {**report.lists}
         if self._val_list is not None:
-            lists["val"] = identity(self._val_list.path.stem, self._val_list.ids)
+            lists["val"] = ListIdentity.of(self._val_list.path.stem, self._val_list.ids)
         notes = (*report.notes, *self._part_notes())
         return replace(report, classes=CATEGORIES, lists=lists, notes=notes)
 
@@ -180,7 +179,8 @@ class Ave(FolderClips):
                 "them, or leave out what shows pictures"
             )
         pairs = self.files_of(self.report.splits[split].ids[row])
-        return torch.stack([self._frame(frame_id) for frame_id, _ in pairs])
+        size, resizing = self.inputs.image_size, self.inputs.resizing
+        return torch.stack([self.picture(frame_id, size, resizing) for frame_id, _ in pairs])
 
     def waveform(self, split: str, row: int) -> Tensor:
         """The sound around the middle of each second, ``(T, S)`` float32 in [-1, 1]."""
@@ -253,16 +253,6 @@ class Ave(FolderClips):
             return ()
         middle = ", ".join(str(second) for second in range(SEGMENTS)[self.seconds])
         return (f"seconds {middle} of 0 to {SEGMENTS - 1} are read and scored",)
-
-    def _frame(self, frame_id: str) -> Tensor:
-        path = self._folder.frame(frame_id)
-        assert path is not None, "only clips that are here have rows"
-        try:
-            return read_frame(
-                self._folder.media(path), self.inputs.image_size, self.inputs.resizing
-            )
-        except UnreadableMediaError as error:
-            raise late_failure(path, error) from error
 
     def _is_labelled(self, split: str, clip_id: str) -> bool:
         if split == "train":

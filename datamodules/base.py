@@ -345,7 +345,7 @@ class ClipData(pl.LightningDataModule, ABC):
         if self._loaded is None:
             loaded = self.load()
             own = {
-                name: ListIdentity(split.name, len(split), split.sha256)
+                name: ListIdentity.of(split.name, split.ids)
                 for name, split in loaded.splits.items()
             }
             self._loaded = loaded if loaded.lists else replace(loaded, lists=own)

@@ -32,7 +32,6 @@ from datamodules.ground_truth import READERS, SETTINGS, GroundTruth, find_named_
 from datamodules.id_lists import (
     IdList,
     ListIdentity,
-    ids_sha256,
     is_held_out,
     leakage,
     read_id_list,
@@ -193,8 +192,8 @@ class FolderClips(ClipData):
             is_miniature=self.is_miniature,
             notes=(*self.annotation_notes(), *([] if told is None else [told])),
             lists={
-                "train": identity(train_list.path.stem, train_list.ids),
-                "test": identity(self._ground_truth.list_name, test_ids),
+                "train": ListIdentity.of(train_list.path.stem, train_list.ids),
+                "test": ListIdentity.of(self._ground_truth.list_name, test_ids),
             },
             classes=self.event_classes(),
         )
@@ -638,8 +637,3 @@ def late_failure(path: Path, error: UnreadableMediaError) -> BenchError:
 def _there(path: Path | None) -> Path:
     assert path is not None, "only clips that are here have rows"
     return path
-
-
-def identity(name: str, ids: Sequence[str]) -> ListIdentity:
-    """What a record says of a list."""
-    return ListIdentity(name, len(ids), ids_sha256(ids))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from metrics.errors import BenchError
 
@@ -32,6 +32,15 @@ class ListIdentity:
     name: str
     n: int
     sha256: str  # of its ids, one per line
+
+    @classmethod
+    def of(cls, name: str, ids: Sequence[str]) -> Self:
+        """The identity of a list of these ids.
+
+        >>> ListIdentity.of("train", ["a", "b"]).n
+        2
+        """
+        return cls(name, len(ids), ids_sha256(ids))
 
 
 class Leakage(NamedTuple):

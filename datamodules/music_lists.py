@@ -14,6 +14,7 @@ from datamodules.annotation_files import read_json
 from datamodules.id_lists import IdForm, check_id, first_column
 from metrics.errors import BenchError, first_repeat
 
+MUSIC_CUT = "_0_1000"  # DSOL: seconds 0 to 1000 of the video
 MUSIC_VIDEO = IdForm(re.compile(r"[A-Za-z0-9_-]+"), "<video>")
 _CUT = re.compile(r"([A-Za-z0-9_-]{11})_\d+_\d+")  # a YouTube id, first and last second
 

@@ -45,7 +45,7 @@ from datamodules.preparation_manifest import (
 from datamodules.preparation_plan import Options, Plan, plan_lines, planned
 from datamodules.progress import progress_bar
 from datamodules.video_sets import video_set
-from datamodules.worker_pool import Died, WorkerPool
+from datamodules.worker_pool import Died, WorkerPool, usable_cores
 from metrics.errors import BenchError
 
 FAST_SIDE = 256  # pixels; training enlarges to 246 = 1.1 x 224 before it crops
@@ -111,7 +111,7 @@ class _Run:
         self.options = options
         self.plan = plan
         self.say = say
-        self.workers = options.workers or _cores()
+        self.workers = options.workers or usable_cores()
         self.manifest = Manifest(options.root, _head(options))
         finished = self._finished()
         self.waiting = [job for job in plan.jobs if job.id not in finished]
@@ -292,13 +292,6 @@ def in_words(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
-def _cores() -> int:
-    """Cores that this process may use, which a scheduler may have restricted."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_numbers(options: Options) -> None:

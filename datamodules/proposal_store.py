@@ -6,7 +6,6 @@ one that is killed loses the block it was at.
 """
 
 import logging
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -20,6 +19,7 @@ from torch import Tensor
 from datamodules.block_store import BlockStore
 from datamodules.progress import progress_bar
 from datamodules.proposals import Boxes, Extractor, as_proposals, chosen, one_opencv_thread
+from datamodules.worker_pool import usable_cores
 from metrics.errors import BenchError
 
 BLOCK = 256  # pictures; a killed search loses at most so many
@@ -93,7 +93,7 @@ def make_proposals(
     Args:
         pictures: all that are needed.
         extractor: what finds the boxes.
-        workers: threads; one per core if None.
+        workers: threads; one per core that this process may use if None.
 
     Raises:
         BenchError: a picture cannot be read, or the cache cannot be written.
@@ -106,7 +106,7 @@ def make_proposals(
                 logger.warning("%s of %s is damaged and made again", name, store.folder)
                 store.remove(name)
             missing = {each: read for each, read in pictures.items() if each not in store}
-            _search(store, missing, extractor, workers or os.cpu_count() or 1)
+            _search(store, missing, extractor, workers or usable_cores())
     except OSError as error:
         raise BenchError(
             f"proposals cannot be kept in {store.folder} ({error.strerror or error}); set "

@@ -15,6 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from datamodules.music_annotations import INSTRUMENTS
+from datamodules.music_lists import MUSIC_CUT
 from datamodules.music_mixtures import TEST_MIXTURES
 from datamodules.sample_media import (
     FRAME_SIZE,
@@ -50,7 +51,7 @@ class _Video(NamedTuple):
 
     @property
     def youtube(self) -> str:
-        return self.name.removesuffix("_0_1000")
+        return self.name.removesuffix(MUSIC_CUT)
 
 
 class _Drawn(NamedTuple):
@@ -118,7 +119,9 @@ def _turns(of: Sequence[T], count: int) -> list[T]:
 
 def _videos(seed: int, tested: int, instruments: Sequence[tuple[str, ...]]) -> list[_Video]:
     return [
-        _Video(f"{video_id(place, seed)}_0_1000", place, "test" if place < tested else "train", who)
+        _Video(
+            f"{video_id(place, seed)}{MUSIC_CUT}", place, "test" if place < tested else "train", who
+        )
         for place, who in enumerate(instruments)
     ]
 

@@ -30,7 +30,7 @@ from datamodules.base import ClipData, DataConfig, DataReport, Fingerprints, Spl
 from datamodules.cache import cache_dir
 from datamodules.clip import Inputs
 from datamodules.clip_folder import DIGEST_LENGTH
-from datamodules.id_lists import ListIdentity, first_by_hash, ids_sha256
+from datamodules.id_lists import ListIdentity, first_by_hash
 from datamodules.synthetic_generator import (
     CLASSES,
     GENERATOR,
@@ -95,7 +95,7 @@ class Synthetic(ClipData):
             n_expected=self.settings.test_clips,
             notes=tuple(notes),
             lists={
-                split: ListIdentity(self._list_name(split), len(ids), ids_sha256(ids))
+                split: ListIdentity.of(self._list_name(split), ids)
                 for split, ids in self._made_ids.items()
             },
             classes=CLASSES,

@@ -32,7 +32,7 @@ from typing import ClassVar
 
 from datamodules.folder_clips import FolderClips
 from datamodules.layouts import FLAT, IMAGES, SOUNDS, Layout, each_suffix
-from datamodules.vggss_annotations import video_of
+from datamodules.vggss_annotations import start_second, video_of
 
 
 def milliseconds_key(clip_id: str) -> str:
@@ -41,7 +41,7 @@ def milliseconds_key(clip_id: str) -> str:
     >>> milliseconds_key("YBd5lEnpT_8_000030")
     'YBd5lEnpT_8_30000_40000'
     """
-    start = int(clip_id[12:])
+    start = start_second(clip_id)
     return f"{video_of(clip_id)}_{1000 * start}_{1000 * (start + 10)}"
 
 

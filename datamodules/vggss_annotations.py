@@ -33,6 +33,15 @@ def video_of(clip_id: str) -> str:
     return clip_id[:11]
 
 
+def start_second(clip_id: str) -> int:
+    """The second of its video at which a VGG-Sound clip starts.
+
+    >>> start_second("YBd5lEnpT_8_000030")
+    30
+    """
+    return int(clip_id[12:])
+
+
 def vggsound_id(line: str) -> str:
     """The id in a line of a list of VGG-Sound clips.
 

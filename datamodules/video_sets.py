@@ -21,15 +21,22 @@ from datamodules.flickr_annotations import FLICKR_ID, flickr_id
 from datamodules.ground_truth import READERS
 from datamodules.id_lists import IdForm, IdList, check_id, read_id_list
 from datamodules.music_annotations import MUSIC_ID
-from datamodules.music_lists import music_entry, read_video_ids
-from datamodules.vggss_annotations import VGGSS_ID, read_vggss, vggsound_id, video_of
+from datamodules.music_lists import MUSIC_CUT, music_entry, read_video_ids
+from datamodules.vggss_annotations import (
+    VGGSS_ID,
+    read_vggss,
+    start_second,
+    vggsound_id,
+    video_of,
+)
 from metrics.errors import BenchError, did_you_mean
 
 VGGSS_SECONDS = 10
 VGGSS_FRAME = Fraction(125, 25)  # number and frames per second: VGGSS/README of ACL
 AVE_VIDEO = IdForm(re.compile(r"[A-Za-z0-9_-]{11}"), "<11-character video id>")
-MUSIC_CUT = "_0_1000"  # DSOL: seconds 0 to 1000 of the video
-MUSIC_CLIP = IdForm(re.compile(r"[A-Za-z0-9_-]{11}_0_1000"), f"<11-character video id>{MUSIC_CUT}")
+MUSIC_CLIP = IdForm(
+    re.compile(rf"[A-Za-z0-9_-]{{11}}{MUSIC_CUT}"), f"<11-character video id>{MUSIC_CUT}"
+)
 MUSIC_SECONDS = 1000
 MUSIC_RATE = 30  # frames per second of every key of solotest.json and duettest.json
 MUSIC_FRAME = 14  # of a second; DSOL keeps 0, 7, 14 and 21 (data/cut_videos.py at 7f40207)
@@ -302,7 +309,7 @@ VIDEO_SETS: Mapping[str, VideoSet] = MappingProxyType(
             form=VGGSS_ID,
             example="zpWuikVorYg_000032.mp4, or zpWuikVorYg.mp4 where a list names its clips",
             clip_of=vggsound_id,
-            whole=lambda clip: WholeVideo(video_of(clip), int(clip[12:])),
+            whole=lambda clip: WholeVideo(video_of(clip), start_second(clip)),
             id_of=vggsound_id,
             lists=_published("vggss", "train", "test"),
             annotated={

@@ -3,6 +3,7 @@
 ``concurrent.futures`` gives up all work when one process dies, and a video can crash its decoder.
 """
 
+import os
 import signal
 import time
 import traceback
@@ -19,6 +20,13 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 LOOK_SECONDS = 1.0  # between two looks at the clocks of the jobs
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which a scheduler may have restricted."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Died(NamedTuple):
