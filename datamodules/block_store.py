@@ -13,8 +13,10 @@ fingerprint of its content, never by a row, so any list, split, seed and method 
 import hashlib
 import io
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -26,8 +28,10 @@ from numpy.typing import NDArray
 
 from datamodules.cache import cache_dir
 from datamodules.file_facts import file_hashes
+from metrics.errors import BenchError
 
 OPEN_BLOCKS = 256  # a memory map holds a file descriptor, of which a process may have 1,024
+logger = logging.getLogger(__name__)
 
 
 class Block(TypedDict):
@@ -94,10 +98,29 @@ class BlockStore:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_maps": {}}  # a memory map would travel as its numbers
 
-    def lock(self) -> FileLock:
-        """Held by the process that adds blocks; it dies with the process."""
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """For the process that adds blocks: others wait, and no damaged block is left.
+
+        The lock dies with the process.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / ".lock")
+        with FileLock(self.folder / ".lock"):
+            self.reload()
+            for name in self.damaged():
+                logger.warning("%s of %s is damaged and made again", name, self.folder)
+                self.remove(name)
+            yield
+
+    def refuse_damaged(self, remedy: str) -> None:
+        """Nothing, or a ``BenchError`` that names a damaged block and what mends it."""
+        for name in self.damaged():
+            raise BenchError(
+                f"{self.folder / name}.npy is damaged, its sha256 is not that of its JSON; {remedy}"
+            )
 
     def damaged(self) -> list[str]:
         """Names of the blocks that differ from what was written; each is read once per change."""
@@ -143,6 +166,27 @@ class BlockStore:
         unfinished = self.folder / f".{name}.part"
         unfinished.write_bytes(content)
         os.replace(unfinished, self.folder / name)
+
+
+@contextmanager
+def kept_in(what: str, folder: Path, otherwise: str = "") -> Iterator[None]:
+    """What fails of the system in the block is told as ``what`` that cannot be kept in a folder.
+
+    Args:
+        what: is kept, for people.
+        folder: where.
+        otherwise: what the user can do beside finding room.
+
+    Raises:
+        BenchError: the block fails with an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(
+            f"{what} cannot be kept in {folder} ({error.strerror or error}); set AVLOC_CACHE to a "
+            f"folder with room that you may write to{otherwise}"
+        ) from error
 
 
 def _block(path: Path) -> Block:

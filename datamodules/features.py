@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.base import ClipData
+from datamodules.block_store import kept_in
 from datamodules.clip import SQUASHED, Clip, Features
 from datamodules.feature_store import FeatureStore
 from datamodules.progress import progress_bar
@@ -189,7 +190,10 @@ def cached_features(
             make_features(streams, data, device())
         lacking = {each.part: len(each.missing()) for each in streams}
         if not any(lacking.values()):
-            _refuse_damaged(streams)
+            for each in streams:
+                each.store.refuse_damaged(
+                    "bench features makes it again, and data.feature_cache=off does without"
+                )
             return CachedFeatures(streams)
         counts = ", ".join(f"{number} {part}" for part, number in lacking.items())
         reason = f"features are not made yet of these contents: {counts}; bench features makes them"
@@ -223,23 +227,14 @@ def make_features(
     Raises:
         BenchError: there is too little room, or features are not finite.
     """
-    try:
-        with ExitStack() as held:
-            for each in sorted(streams, key=lambda one: one.store.folder):
-                held.enter_context(each.store.lock())
-                each.store.reload()
-                for name in each.store.damaged():
-                    logger.warning("%s of %s is damaged and made again", name, each.store.folder)
-                    each.store.remove(name)
-            sizes = {each.part: _bytes_per_content(each, data, device) for each in streams}
-            _require_room(streams, sizes, data, say)
-            for each in streams:
-                _make(each, data, device, max(1, BLOCK_BYTES // max(1, sizes[each.part])))
-    except OSError as error:
-        raise BenchError(
-            f"features cannot be kept in {FeatureStore.place()} ({error.strerror or error}); set "
-            "AVLOC_CACHE to a folder with room that you may write to, or data.feature_cache=off"
-        ) from error
+    otherwise = ", or data.feature_cache=off"
+    with kept_in("features", FeatureStore.place(), otherwise), ExitStack() as held:
+        for each in sorted(streams, key=lambda one: one.store.folder):
+            held.enter_context(each.store.adding())
+        sizes = {each.part: _bytes_per_content(each, data, device) for each in streams}
+        _require_room(streams, sizes, data, say)
+        for each in streams:
+            _make(each, data, device, max(1, BLOCK_BYTES // max(1, sizes[each.part])))
 
 
 def _make(one: StreamFeatures, data: ClipData, device: torch.device, per_block: int) -> None:
@@ -341,15 +336,6 @@ def _require_room(
             f"{needed / GB:.3g} GB of features do not fit in {folder}, which has {free:.3g} GB "
             "free; set AVLOC_CACHE to a folder with more room"
         )
-
-
-def _refuse_damaged(streams: Sequence[StreamFeatures]) -> None:
-    for each in streams:
-        for name in each.store.damaged():
-            raise BenchError(
-                f"{each.store.folder / name}.npy is damaged, its sha256 is not that of its JSON; "
-                "bench features makes it again, and data.feature_cache=off does without"
-            )
 
 
 def _weights_sha256(module: nn.Module) -> str:

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.block_store import BlockStore
+from datamodules.block_store import BlockStore, kept_in
 from datamodules.progress import progress_bar
 from datamodules.proposals import Boxes, Extractor, as_proposals, chosen, one_opencv_thread
 from datamodules.worker_pool import usable_cores
-from metrics.errors import BenchError
 
 BLOCK = 256  # pictures; a killed search loses at most so many
 AHEAD = 4  # pictures that wait for each thread; a picture of a video frame has 3 MB
@@ -99,19 +98,9 @@ def make_proposals(
         BenchError: a picture cannot be read, or the cache cannot be written.
     """
     store = ProposalStore(extractor.identity())
-    try:
-        with store.lock():
-            store.reload()
-            for name in store.damaged():
-                logger.warning("%s of %s is damaged and made again", name, store.folder)
-                store.remove(name)
-            missing = {each: read for each, read in pictures.items() if each not in store}
-            _search(store, missing, extractor, workers or usable_cores())
-    except OSError as error:
-        raise BenchError(
-            f"proposals cannot be kept in {store.folder} ({error.strerror or error}); set "
-            "AVLOC_CACHE to a folder with room that you may write to"
-        ) from error
+    with kept_in("proposals", store.folder), store.adding():
+        missing = {each: read for each, read in pictures.items() if each not in store}
+        _search(store, missing, extractor, workers or usable_cores())
     sizes = [store[each] for each in pictures]
     return SearchCounts(
         store.folder,
@@ -134,11 +123,7 @@ def proposals_of(pictures: Pictures, extractor: Extractor, command: str) -> Prop
         BenchError: a block is damaged; see also :func:`make_proposals`.
     """
     store = ProposalStore(extractor.identity())
-    for name in store.damaged():
-        raise BenchError(
-            f"{store.folder / name}.npy is damaged, its sha256 is not that of its JSON; {command} "
-            "makes it again"
-        )
+    store.refuse_damaged(f"{command} makes it again")
     if any(each not in store for each in pictures):
         made = make_proposals(pictures, extractor)
         logger.info("proposals of %d pictures were made and are kept in %s", made.made, made.folder)
