@@ -1,12 +1,11 @@
 """Categories of test clips, told by their ids and the settings of a run without any data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from types import MappingProxyType
 
 from datamodules.ave_annotations import AVE_ID, CATEGORIES
 from datamodules.synthetic_generator import CLASSES, generate_scene
-from datamodules.synthetic_settings import SyntheticConfig, knobs_of
+from datamodules.synthetic_settings import config_from, knobs_of, made_id, made_row
 from metrics.errors import BenchError
 
 Settings = Mapping[str, object]
@@ -43,16 +42,16 @@ def _of_ave(ids: Sequence[str], settings: Settings) -> list[str]:
 
 def _of_synthetic(ids: Sequence[str], settings: Settings) -> list[str]:
     """The class that sounds in the target segment, from the scene, which is not painted for it."""
-    known = {item.name for item in fields(SyntheticConfig)}
-    own = {name: value for name, value in settings.items() if name in known}
-    config = SyntheticConfig(**own)  # type: ignore[arg-type]  # a record has them in their types
+    config = config_from(settings)
     knobs = knobs_of(config)
     found = []
     for each in ids:
-        split, _, place = each.partition("-")
-        if split != "test" or not place.isdecimal():
-            raise BenchError(f"{each!r} is no test id of synthetic, which looks like test-000012")
-        scene = generate_scene(config.generator_seed, int(place), knobs, split=split)
+        split, _, number = each.partition("-")
+        if split != "test" or not number.isdecimal():
+            raise BenchError(
+                f"{each!r} is no test id of synthetic, which looks like {made_id('test', 12)}"
+            )
+        scene = generate_scene(config.generator_seed, made_row(each), knobs, split=split)
         labels = sorted(label for label, _ in scene.sounds)
         found.append("+".join(CLASSES[label] for label in labels))
     return found

@@ -46,6 +46,8 @@ from datamodules.synthetic_settings import (
     clip_share,
     fingerprint,
     knobs_of,
+    made_id,
+    made_row,
     num_clips,
     plain,
 )
@@ -272,12 +274,12 @@ class Synthetic(ClipData):
     @cached_property
     def _made_ids(self) -> dict[str, tuple[str, ...]]:
         counts = num_clips(self.settings)
-        return {split: tuple(f"{split}-{row:06d}" for row in range(counts[split]))
+        return {split: tuple(made_id(split, row) for row in range(counts[split]))
                 for split in SPLITS}  # fmt: skip
 
     def _stored(self, split: str, row: int) -> int:
         """Position in the stored clips of a row of a split."""
-        return int(self.ids[split][row].partition("-")[2])
+        return made_row(self.ids[split][row])
 
     def _list(self, split: str) -> Split:
         ids = self.ids[split]

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 
 from datamodules.base import DataConfig
 from datamodules.clip import Inputs
@@ -31,7 +32,7 @@ class SyntheticConfig(DataConfig):
     motion: str = "static"  # static | onoff (objects come and go) | pulse (in size or brightness)
     event_share: float | None = None  # of the segments with sound; null: all, with onoff half
     off_sounds: bool = False  # another class, not in the frame, is heard in the other segments
-    snr_db_low: float | None = None  # white noise, so far below the sound; null: next to none
+    snr_db_low: float | None = None  # dB of sound over added white noise; null adds none
     snr_db_high: float | None = None
     sources: int = 1  # 1 | 2 objects that sound at once
     offscreen: float = 0.0  # share of clips whose sound is of a class that is not in the frame
@@ -39,6 +40,31 @@ class SyntheticConfig(DataConfig):
     context: float = 0.0  # share of clips with a strip in the colour of the class that sounds
     proposal_width: int | None = None  # the frames are small; enlarging them costs much
     annotators: bool = False  # tested against what three people drew, in place of the exact boxes
+
+
+def config_from(settings: Mapping[str, object]) -> SyntheticConfig:
+    """The settings of ``synthetic`` among those of a run, which a record has in their types."""
+    known = {item.name for item in fields(SyntheticConfig)}
+    own = {name: value for name, value in settings.items() if name in known}
+    return SyntheticConfig(**own)  # type: ignore[arg-type]  # they are as the record has them
+
+
+def made_id(split: str, row: int) -> str:
+    """The id of a clip that is made.
+
+    >>> made_id("test", 12)
+    'test-000012'
+    """
+    return f"{split}-{row:06d}"
+
+
+def made_row(clip_id: str) -> int:
+    """Which clip of its split an id names.
+
+    >>> made_row("test-000012")
+    12
+    """
+    return int(clip_id.partition("-")[2])
 
 
 def check_settings(config: SyntheticConfig, inputs: Inputs) -> None:

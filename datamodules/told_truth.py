@@ -1,13 +1,12 @@
 """Truth of test clips told by their ids and the settings of a run, without any data on the disk."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 
 import numpy as np
 
 from datamodules.categories import TOLD, Settings, categories_of
 from datamodules.synthetic_generator import generate_places
-from datamodules.synthetic_settings import SyntheticConfig, knobs_of
+from datamodules.synthetic_settings import SyntheticConfig, config_from, knobs_of, made_row
 from metrics.truth import Truth
 
 
@@ -31,25 +30,19 @@ def told_truth(data: str, ids: Sequence[str], settings: Settings) -> tuple[Truth
         return None
     categories = dict(zip(ids, categories_of(data, ids, settings), strict=True))
     if data != "synthetic":
-        unmarked = np.zeros(1, dtype=np.int64)
+        unmarked = np.zeros(1, dtype=np.int64)  # segments alone say that nobody marked a place
         return tuple(
             Truth(each, (), category=category, segments=unmarked)
             for each, category in categories.items()
         )
-    config = _config(settings)
+    config = config_from(settings)
     return tuple(_of_synthetic(each, category, config) for each, category in categories.items())
 
 
-def _config(settings: Mapping[str, object]) -> SyntheticConfig:
-    known = {item.name for item in fields(SyntheticConfig)}
-    own = {name: value for name, value in settings.items() if name in known}
-    return SyntheticConfig(**own)  # type: ignore[arg-type]  # a record has them in their types
-
-
 def _of_synthetic(clip_id: str, category: str, config: SyntheticConfig) -> Truth:
-    place = int(clip_id.rpartition("-")[2])
+    row = made_row(clip_id)
     found = generate_places(
-        config.generator_seed, place, config.image_size, knobs_of(config), split="test"
+        config.generator_seed, row, config.image_size, knobs_of(config), split="test"
     )
     drawn = tuple(one[~np.isnan(one).any(axis=1)] for one in found.annotators)
     return Truth(
