@@ -14,12 +14,10 @@ from torch.utils.data import Sampler
 
 from metrics.errors import BenchError
 
+# What a generator is for, the first number of its seed: no two uses share a stream. None is 0,
+# because numpy pads short seeds with zeros at the end.
 ORDER, FRAMES, SOUNDS, FURTHER_CLIPS, ANNOTATORS = 1, 2, 3, 4, 5
 PROPOSALS = 7  # 6 is of the mixtures of MUSIC
-"""What a generator is for, the first number of its seed: no two uses share a stream.
-
-None is 0, because numpy pads short seeds with zeros at the end.
-"""
 
 BLOCKS_TOGETHER = 16  # few shards to keep near, and still 16 times as many clips to draw from
 

@@ -70,9 +70,8 @@ def noise_track(
     for _ in range(abs(steps)):  # a power function may differ in its last bit between machines
         factor *= _SIXTEENTH_DB
     power = int((rounded(sound).astype(np.int64) ** 2).sum()) / len(sound)
-    amplitude = math.sqrt(3 * power) * (
-        factor if steps >= 0 else 1 / factor
-    )  # uniform: rms is a third
+    largest = math.sqrt(3 * power)  # uniform noise in [-1, 1] has a mean square of 1/3
+    amplitude = largest * (factor if steps >= 0 else 1 / factor)
     return np.asarray(amplitude * white_noise(length, rng))
 
 

@@ -200,9 +200,8 @@ class _Reader:
             index = packet.stream_index
             ends[index] = max(ends.get(index, 0), end_ticks(packet))
             if packet.is_corrupt and index in (self.video.index, self.audio.index):
-                at = float(
-                    ends[index] * tick(packet.stream) - self.zero
-                )  # demuxers mark where a file breaks off
+                # demuxers mark where a file breaks off
+                at = float(ends[index] * tick(packet.stream) - self.zero)
                 raise UnreadableVideoError(f"truncated or damaged at {at:.1f} s")
             if index == self.video.index and not picker.is_done:
                 picker.feed(cast("Packet[VideoStream]", packet))
