@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from benchmark.drawing import StripPictures, strip_sheet
 from benchmark.predict import Place, answer_of, place_of
 from benchmark.recorded import Trained, recorded_data
-from datamodules.base import ClipData, ClipDataset, Split
+from datamodules.base import ClipData, Split
 from datamodules.clip import Clip
+from datamodules.clip_dataset import ClipDataset
 from datamodules.sampling import Keys
 from metrics.errors import BenchError, did_you_mean
 from metrics.truth import Truth
