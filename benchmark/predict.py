@@ -14,13 +14,13 @@ from benchmark.drawing import AnswerPicture, answer_sheet, screen_words
 from benchmark.predictions import write_predictions
 from datamodules.clip import Clip, Inputs, Localization
 from datamodules.clip_folder import DIGEST_LENGTH
-from datamodules.folder_clips import still_windows
 from datamodules.media import (
     UnreadableMediaError,
     middle_of,
     read_frame,
     read_picture,
     sound_seconds,
+    still_windows,
 )
 from datamodules.proposal_store import Pictures, ProposalStore, make_proposals
 from datamodules.proposals import Extractor

@@ -4,6 +4,19 @@ What holds for all of them: the test list and its truth come from the annotation
 counted on the lists as they are written, before any exclusion; a clip is excluded from a split by
 rule, never replaced: training clips of test videos, clips without a frame or a sound, clips whose
 files cannot be read. The report counts and names them.
+
+A sample is a row of a list. What it is made of is asked by eight methods, each with a meaning of
+its own; a data set overrides those in which it differs::
+
+    method            of             says                                   overridden by
+    clips_of          listed entry   clips to train on that it stands for   music
+    parts_of          sample         its frame's clip, its sound's clip     music, extended sets
+    pairs_of          sample         parts_of of each clip in it            music_synthetic
+    files_of          sample         frame and sound of each segment read   ave
+    files_to_pack     sample         the same of all that may be read       ave
+    frames_shown      sample         the frame of each of T segments        ave, music_synthetic
+    media             sample, entry  its files, whatever is read of them    music
+    picture_contents  split          hash of the picture of each segment    music_synthetic
 """
 
 from abc import abstractmethod
@@ -38,13 +51,10 @@ from datamodules.id_lists import (
 )
 from datamodules.layouts import Layout
 from datamodules.media import (
-    Media,
     UnreadableMediaError,
     read_frame,
     read_picture,
-    read_window_from,
-    read_windows,
-    sound_seconds,
+    still_windows,
 )
 from datamodules.shards import ShardFolder, Shards
 from metrics.errors import BenchError
@@ -588,42 +598,6 @@ class PartOfList(NamedTuple):
     ids: tuple[str, ...]
     missing: tuple[str, ...]
     unreadable: dict[str, str]
-
-
-def segment_centres(inputs: Inputs, middle_seconds: float) -> list[float]:
-    """Times of the T windows of a still frame: side by side, around the time of the frame.
-
-    >>> segment_centres(Inputs(num_segments=4, segment_seconds=1.0), 5.0)
-    [3.5, 4.5, 5.5, 6.5]
-    """
-    first = middle_seconds - (inputs.num_segments - 1) * inputs.segment_seconds / 2
-    return [first + each * inputs.segment_seconds for each in range(inputs.num_segments)]
-
-
-def still_windows(media: Media, inputs: Inputs, middle_seconds: float | None) -> Tensor:
-    """Sound of the T segments of a still frame, around a time in the sound or around its middle.
-
-    Args:
-        media: sound file.
-        inputs: T, rate and length of the windows, and where they begin if not around the frame.
-        middle_seconds: time of the frame, around which the windows then lie whatever ``inputs``
-            say; None for the middle of the sound.
-
-    Returns:
-        ``(T, S)`` float32 in [-1, 1]; see :func:`datamodules.media.read_windows` for windows that
-        leave the sound and for sounds that are shorter than one.
-
-    Raises:
-        UnreadableMediaError: the sound cannot be read.
-    """
-    start = inputs.sound_start_seconds
-    if middle_seconds is None and start is not None:
-        window = read_window_from(media, inputs.sample_rate_hz, inputs.segment_samples, start)
-        return window.expand(inputs.num_segments, -1)
-    if middle_seconds is None and inputs.num_segments > 1:
-        middle_seconds = sound_seconds(media) / 2
-    centres = None if middle_seconds is None else segment_centres(inputs, middle_seconds)
-    return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
 
 
 def late_failure(path: Path, error: UnreadableMediaError) -> BenchError:

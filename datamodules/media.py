@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torchaudio.transforms import Resample
 from torchvision.io import ImageReadMode, decode_image
 
-from datamodules.clip import SQUASHED, Resizing
+from datamodules.clip import SQUASHED, Inputs, Resizing
 from datamodules.resampling import BETA, ROLLOFF, ZEROS, period_and_step
 
 FORM = struct.Struct("<HHIIHH")  # the chunk "fmt " of a WAV file
@@ -209,6 +209,42 @@ def read_window_from(
             places = np.arange(first, first + num_samples) % available
             samples = _span(sound, rates, 0, available)[places]
     return torch.from_numpy(samples)
+
+
+def segment_centres(inputs: Inputs, middle_seconds: float) -> list[float]:
+    """Times of the T windows of a still frame: side by side, around the time of the frame.
+
+    >>> segment_centres(Inputs(num_segments=4, segment_seconds=1.0), 5.0)
+    [3.5, 4.5, 5.5, 6.5]
+    """
+    first = middle_seconds - (inputs.num_segments - 1) * inputs.segment_seconds / 2
+    return [first + each * inputs.segment_seconds for each in range(inputs.num_segments)]
+
+
+def still_windows(media: Media, inputs: Inputs, middle_seconds: float | None) -> Tensor:
+    """Sound of the T segments of a still frame, around a time in the sound or around its middle.
+
+    Args:
+        media: sound file.
+        inputs: T, rate and length of the windows, and where they begin if not around the frame.
+        middle_seconds: time of the frame, around which the windows then lie whatever ``inputs``
+            say; None for the middle of the sound.
+
+    Returns:
+        ``(T, S)`` float32 in [-1, 1]; see :func:`read_windows` for windows that
+        leave the sound and for sounds that are shorter than one.
+
+    Raises:
+        UnreadableMediaError: the sound cannot be read.
+    """
+    start = inputs.sound_start_seconds
+    if middle_seconds is None and start is not None:
+        window = read_window_from(media, inputs.sample_rate_hz, inputs.segment_samples, start)
+        return window.expand(inputs.num_segments, -1)
+    if middle_seconds is None and inputs.num_segments > 1:
+        middle_seconds = sound_seconds(media) / 2
+    centres = None if middle_seconds is None else segment_centres(inputs, middle_seconds)
+    return read_windows(media, inputs.sample_rate_hz, inputs.segment_samples, centres)
 
 
 def windows_of(

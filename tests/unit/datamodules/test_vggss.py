@@ -14,7 +14,8 @@ from PIL import Image
 from datamodules import clip_folder
 from datamodules.box_defects import box_notes, degenerate_boxes
 from datamodules.clip import Inputs, Resizing
-from datamodules.folder_clips import FolderConfig, still_windows
+from datamodules.folder_clips import FolderConfig
+from datamodules.media import still_windows
 from datamodules.vggss import VggSs
 from datamodules.vggss_annotations import read_vggss
 from metrics.errors import BenchError

@@ -21,8 +21,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from datamodules.clip import Clip, Resizing
-from datamodules.folder_clips import still_windows
-from datamodules.media import read_frame
+from datamodules.media import read_frame, still_windows
 from methods.attention import Attention, AttentionConfig
 from methods.attention_relu import AttentionRelu
 from methods.base import Method, OptimConfig
