@@ -23,7 +23,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from benchmark.records import UNFINISHED, write_atomically
+from datamodules.atomic_files import UNFINISHED, write_atomically
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)

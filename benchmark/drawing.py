@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import TextToPath
 from numpy.typing import NDArray
 
-from benchmark.records import write_atomically
+from datamodules.atomic_files import write_atomically
 from metrics.functional.rasterise import nearest
 from metrics.truth import Truth
 

@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from benchmark.drawing import INK, PALE_INK
 from benchmark.experiment import SYNTHETIC, StoredRun
 from benchmark.paper_table import OWN_PROTOCOL, FilledRow, PaperTable, figures_under
-from benchmark.records import (
-    Record,
-    ScoreTable,
-    read_scores,
-    verified_scores,
-    write_atomically,
-)
+from benchmark.records import Record, ScoreTable, read_scores, verified_scores
+from datamodules.atomic_files import write_atomically
 from datamodules.categories import categories_of
 from metrics.errors import BenchError
 from metrics.floors import best_floor

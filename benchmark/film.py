@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from benchmark.drawing import AnswerPicture, Image, film_frame, heat_picture
-from benchmark.records import unfinished
+from datamodules.atomic_files import unfinished
 from datamodules.media import resampled
 from datamodules.own_video import OwnVideo
 from datamodules.progress import progress_bar

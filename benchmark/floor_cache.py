@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import write_json
 from benchmark.settings import content_hash
+from datamodules.atomic_files import write_json
 from datamodules.cache import cache_dir
 from datamodules.progress import progress_bar
 from metrics.ceilings import ceiling

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from filelock import FileLock
 
-from benchmark.records import write_json
 from benchmark.stopping import STOPPED
+from datamodules.atomic_files import write_json
 from metrics.errors import BenchError, did_you_mean
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from benchmark.config import RunConfig
 from benchmark.experiment import Given, PlannedRun, run_of, stored_runs
 from benchmark.jobs import CANCELLED, QUEUED, RUNNING, Command, Jobs
-from benchmark.records import Record, read_record, write_json
+from benchmark.records import Record, read_record
 from benchmark.settings import content_hash
 from benchmark.stopping import STOPPED
+from datamodules.atomic_files import write_json
 from metrics.errors import BenchError
 
 SCHEMA = 1

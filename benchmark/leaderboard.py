@@ -20,15 +20,8 @@ from benchmark.ranking import (
     ranking,
 )
 from benchmark.ranking_files import leaderboard_csv, leaderboard_json, leaderboard_latex
-from benchmark.records import (
-    BOXES,
-    Figures,
-    Interval,
-    ProtocolFigures,
-    Record,
-    read_results,
-    write_atomically,
-)
+from benchmark.records import BOXES, Figures, Interval, ProtocolFigures, Record, read_results
+from datamodules.atomic_files import write_atomically
 
 INTRODUCTION = """\
 <!-- Written by `bench leaderboard` from benchmark/results; edit nothing here. -->

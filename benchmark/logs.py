@@ -18,8 +18,8 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from benchmark.config import RunConfig
 from benchmark.drawing import epochs_picture, write_picture
-from benchmark.records import unfinished
 from benchmark.settings import PATHS
+from datamodules.atomic_files import unfinished
 from datamodules.base import ClipData
 from methods.base import Method, measuring
 from metrics.errors import BenchError

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from benchmark.output_files import check_in_folder
 from benchmark.predict import Place, draw, predict, write_maps
 from benchmark.recorded import Trained
-from benchmark.records import write_json
 from benchmark.video_strips import draw_video, video_strip
+from datamodules.atomic_files import write_json
 from datamodules.progress import progress_bar
 from datamodules.proposals import Extractor
 from metrics.errors import BenchError

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.records import Card, Record, read_record, write_atomically
+from benchmark.records import Card, Record, read_record
+from datamodules.atomic_files import write_atomically
 from metrics.errors import BenchError, first_repeat
 from metrics.predictions import MapRange, Predictions, check_shapes
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmark.markdown import markdown_table
-from benchmark.records import write_atomically
+from datamodules.atomic_files import write_atomically
 from metrics.ceilings import ceiling
 from metrics.floors import floor_scores
 from metrics.functional.rasterise import box_union

@@ -13,9 +13,7 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,6 +26,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.atomic_files import write_atomically
 from datamodules.id_lists import ListIdentity
 from metrics.errors import BenchError
 from metrics.scoring import Scores
@@ -38,7 +37,6 @@ PACKAGES = (
     "torch", "pytorch-lightning", "torchvision", "torchaudio", "torchmetrics", "numpy",
     "opencv-contrib-python-headless",
 )  # fmt: skip
-UNFINISHED = ".part"  # how the name of a file ends that is being written
 Interval = tuple[float, float]
 
 
@@ -339,48 +337,6 @@ def run_folder_name(utc: datetime, method: str, data: str, config_hash: str) -> 
     if utc.tzinfo is None:
         raise ValueError(f"utc must have a time zone, got {utc!r}")
     return f"{utc.astimezone(UTC):%Y%m%dT%H%M%SZ}-{method}-{data}-{config_hash[:8]}"
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file that is there in full or, whatever happens, not at all.
-
-    Raises:
-        OSError: it cannot be written; the error names the file, and what was there before stays.
-    """
-    with unfinished(path) as beside:
-        beside.write_bytes(content)
-
-
-@contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """An empty file that gets its name when the block ends, and is deleted where it fails."""
-    name = None
-    try:
-        handle, name = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
-        os.close(handle)
-        yield Path(name)
-        with open(name, "r+b") as stream:
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)  # mkstemp's 0o600 would shut others out of a shared folder
-        os.replace(name, path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(path)  # a write names no file, and a rename the other one
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        raise
-
-
-def drop_unfinished(folder: Path) -> None:
-    """Deletes the files that a killed process had not finished; only its lock's holder may."""
-    for path in folder.glob(f".*{UNFINISHED}"):
-        path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file as a whole or not at all."""
-    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-    write_atomically(path, text.encode())
 
 
 def write_record(folder: Path, record: Record) -> Path:

@@ -15,9 +15,7 @@ from benchmark.ranks import is_first_rank, require_all_processes
 from benchmark.records import (
     Record,
     Seconds,
-    drop_unfinished,
     read_record,
-    write_atomically,
     write_record,
 )
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
@@ -26,6 +24,7 @@ from benchmark.run_record import run_record
 from benchmark.settings import content_hash
 from benchmark.stages import StageRunner, lists_of, load_weights, locked
 from benchmark.tested import Tested, scored_truth, tested_floor, tested_method
+from datamodules.atomic_files import drop_unfinished, write_atomically
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method

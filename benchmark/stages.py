@@ -36,8 +36,8 @@ from benchmark.compiling import compiled
 from benchmark.config import RunConfig
 from benchmark.logs import Panel, Rates, close, loggers_of
 from benchmark.ranks import from_first, is_first_rank, launcher
-from benchmark.records import drop_unfinished, write_json
 from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash
+from datamodules.atomic_files import drop_unfinished, write_json
 from datamodules.base import ClipData
 from methods.base import Method
 from methods.global_norm import wait_for_all, world_size

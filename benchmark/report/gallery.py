@@ -16,11 +16,11 @@ from benchmark.config import data_alone
 from benchmark.drawing import SheetSample, jpeg, map_picture, truth_picture
 from benchmark.file_names import file_name
 from benchmark.predictions import OWN, read_predictions
-from benchmark.records import write_atomically
 from benchmark.report.boards import Board
 from benchmark.report.found import FoundRun
 from benchmark.report.tables import Head
 from benchmark.settings import as_words, flat
+from datamodules.atomic_files import write_atomically
 from datamodules.base import ClipData
 from datamodules.clip import Inputs
 from datamodules.progress import progress_bar

@@ -17,7 +17,7 @@ from benchmark.file_names import file_name
 from benchmark.leaderboard import HOW_TO_READ, OF_BOXES, OF_SEGMENTS
 from benchmark.ranking import ranking, sections_of
 from benchmark.ranking_files import json_text, leaderboard_csv, leaderboard_json
-from benchmark.records import UNFINISHED, Record, write_atomically
+from benchmark.records import Record
 from benchmark.report.again import again
 from benchmark.report.boards import Board, run_address, supervisions
 from benchmark.report.curves import HEIGHT, LEFT, RIGHT, WIDTH, axis_ticks, curves_of
@@ -27,6 +27,7 @@ from benchmark.report.parts import SHOWN, breakdowns
 from benchmark.report.run_page import run_page
 from benchmark.report.tables import Table
 from benchmark.settings import of_data
+from datamodules.atomic_files import UNFINISHED, write_atomically
 from datamodules.base import ClipData
 from datamodules.progress import progress_bar
 from datamodules.told_truth import told_truth

@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.leaderboard import is_current, leaderboard, write_leaderboard
-from benchmark.records import (
-    Checkpoint,
-    Difference,
-    Figures,
-    ProtocolFigures,
-    Record,
-    read_record,
-    write_atomically,
-)
+from benchmark.records import Checkpoint, Difference, Figures, ProtocolFigures, Record, read_record
+from datamodules.atomic_files import write_atomically
 from metrics.errors import BenchError
 
 HISTORY = Path(__file__).parents[2] / "records_v1"

@@ -25,7 +25,6 @@ from benchmark.records import (
     read_results,
     read_scores,
     run_folder_name,
-    write_atomically,
     write_record,
     write_scores,
 )
@@ -161,22 +160,6 @@ def test_only_complete_runs_are_ranked(record: Record, status: str) -> None:
 
     assert is_ranked(record) == (True, "")
     assert is_ranked(limited) == (False, f"{status}: --limit 60")
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "record.json"
-    path.write_text("old")
-
-    def full_disk(descriptor: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        write_atomically(path, b"new")
-
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"record.json": "old"}
 
 
 def test_the_run_folder_is_named_by_utc_method_data_and_hash() -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from benchmark.config import RunConfig, compose
-from benchmark.records import write_json
 from benchmark.stages import DONE, WEIGHTS, StageRunner, load_weights, locked
+from datamodules.atomic_files import write_json
 from datamodules.base import ClipData
 from datamodules.clip import Inputs
 from datamodules.synthetic import Synthetic

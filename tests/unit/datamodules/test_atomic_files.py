@@ -1,0 +1,34 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from datamodules.atomic_files import drop_unfinished, unfinished, write_atomically
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, b"new")
+
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"record.json": "old"}
+
+
+def test_a_file_that_a_killed_process_had_not_finished_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "whole.json").write_text("{}")
+    with unfinished(tmp_path / "whole.json") as beside:
+        assert beside.name.startswith(".whole.json.")
+        (tmp_path / f".copy{beside.name}").write_text("as a killed process leaves it")
+        beside.write_text("[]")
+
+    drop_unfinished(tmp_path)
+
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"whole.json": "[]"}
