@@ -51,3 +51,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file as a whole or not at all."""
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     write_atomically(path, text.encode())
+
+
+def replace_content(path: Path, content: bytes | memoryview) -> None:
+    """The same for the one process that holds a folder, many times over.
+
+    What a killed process leaves has a name of its own that the next write takes, so nothing is to
+    be deleted, and nothing waits for the disk: of a machine that fails, the last may be empty.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}{UNFINISHED}")
+    beside.write_bytes(content)
+    os.replace(beside, path)

@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -26,6 +25,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from datamodules.atomic_files import replace_content
 from datamodules.cache import cache_dir
 from datamodules.file_facts import file_hashes
 from metrics.errors import BenchError
@@ -156,16 +156,11 @@ class BlockStore:
         block = Block(fingerprints=list(fingerprints), sha256=digest)
         if counts is not None:
             block["counts"] = list(counts)
-        self._replace("stream.json", json.dumps(self.identity, indent=1).encode())
-        self._replace(f"{name}.npy", content.getbuffer())
-        self._replace(f"{name}.json", json.dumps(block).encode())
+        replace_content(self.folder / "stream.json", json.dumps(self.identity, indent=1).encode())
+        replace_content(self.folder / f"{name}.npy", content.getbuffer())
+        replace_content(self.folder / f"{name}.json", json.dumps(block).encode())
         self._blocks[name] = block
         self.__dict__.pop("_places", None)
-
-    def _replace(self, name: str, content: bytes | memoryview) -> None:
-        unfinished = self.folder / f".{name}.part"
-        unfinished.write_bytes(content)
-        os.replace(unfinished, self.folder / name)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.atomic_files import UNFINISHED
 from datamodules.cache import FileEntry
 from datamodules.preparation_manifest import PREPARED, REFUSED, ClipEntry, StreamEntry
 from datamodules.resampling import resampled
@@ -26,7 +27,6 @@ from datamodules.video_frames import Picture
 from datamodules.video_sets import Needs
 from datamodules.video_streams import UnreadableVideoError
 
-PART = ".part"  # a file that is being written: .<name>.<random>.part, which no reader lists
 FULL_SCALE = 1 << 15
 LARGEST_JPEG = 65535  # pixels of a side
 
@@ -204,7 +204,7 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
+        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
         try:
             unfinished.write_bytes(content)
         except OSError as error:  # a full disk does not say which file

@@ -7,12 +7,11 @@ interrupted, so the next run reads only files that are new or changed.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
+from datamodules.atomic_files import write_atomically
 from datamodules.cache import cache_dir, file_sha256
 from datamodules.progress import progress_bar
 from metrics.errors import BenchError
@@ -110,9 +109,7 @@ def _store(store: Path, facts: dict[str, Fact], version: int) -> None:
     content = json.dumps({"version": version, "files": facts})
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=store.parent, encoding="utf-8", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, store)
+        write_atomically(store, content.encode())
     except OSError as error:
         raise BenchError(
             f"{store} cannot be written ({error.strerror}); set AVLOC_CACHE to a writable folder"

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
+from datamodules.atomic_files import UNFINISHED
 from datamodules.cache import FileEntry, file_sha256
 from datamodules.clip_preparation import (
-    PART,
     ClipJob,
     ClipOutcome,
     NotWritten,
@@ -353,7 +353,7 @@ def _remove_parts(root: Path) -> None:
     for folder in FOLDERS:
         for top, _, names in os.walk(root / folder):
             for name in names:
-                if name.startswith(".") and name.endswith(PART):
+                if name.startswith(".") and name.endswith(UNFINISHED):
                     Path(top, name).unlink(missing_ok=True)
 
 

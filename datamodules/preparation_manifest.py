@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NotRequired, Self, TypedDict, cast
 
+from datamodules.atomic_files import replace_content
 from datamodules.cache import FileEntry
 from metrics.errors import BenchError
 
@@ -86,7 +87,7 @@ class Manifest:
         """Folds everything into the manifest and removes the journal."""
         lines = [_line(self.head), *(_line(self.entries[clip]) for clip in sorted(self.entries))]
         with writing(self.root):
-            _replace(self.root / MANIFEST, "".join(lines))
+            replace_content(self.root / MANIFEST, "".join(lines).encode())
             (self.root / JOURNAL).unlink(missing_ok=True)
 
     def _read(self, path: Path, *, may_be_torn: bool = False) -> bool:
@@ -154,7 +155,7 @@ class Journal:
             if self.manifest.was_interrupted:
                 os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
             else:
-                _replace(self.path, _line(self.manifest.head))
+                replace_content(self.path, _line(self.manifest.head).encode())
             self.file = self.path.open("a", encoding="utf-8")
         return self
 
@@ -224,12 +225,6 @@ def writing(path: Path) -> Iterator[None]:
             f"{error.filename or path} cannot be written ({error.strerror or error}); mend this, "
             "or give another --root, and give the same command again"
         ) from error
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def _line(content: Mapping[str, object]) -> str:

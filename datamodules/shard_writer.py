@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from datamodules.atomic_files import UNFINISHED, replace_content
 from datamodules.cache import FileEntry, file_entry
 from datamodules.clip_folder import CHECK_VERSION, MINIATURE_MARK, ClipFiles
 from datamodules.folder_clips import FolderClips
@@ -192,9 +193,7 @@ def _written(plan: ShardPlan, out: Path) -> ShardManifest:
         files={name: file_entry(out / name) for name in others},
         unreadable=dict(sorted(plan.unreadable.items())),
     )
-    unfinished = out / f"{MANIFEST}.part"
-    unfinished.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, out / MANIFEST)
+    replace_content(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
 
@@ -212,7 +211,8 @@ def _stored_bytes(clip: Sequence[Member]) -> int:
 def _refuse_foreign(plan: ShardPlan, out: Path) -> None:
     shards = {SHARD.format(number) for number in range(len(plan.shards))}
     made = {MANIFEST, *shards}
-    known = {LOCK, NAMES, PLACES, LISTS, *made, *(f"{name}.part" for name in made)}
+    known = {LOCK, NAMES, PLACES, LISTS, *made}
+    known |= {f".{MANIFEST}{UNFINISHED}", *(f"{name}{UNFINISHED}" for name in made)}
     foreign = sorted({path.name for path in out.iterdir()} - known)
     before = _manifest_before(out)
     if foreign or (before is not None and before["plan"] != plan.digest):
@@ -255,7 +255,7 @@ def _holds(path: Path, clips: Sequence[Sequence[Member]], before: FileEntry | No
 def _write(path: Path, clips: Sequence[Sequence[Member]], pool: ThreadPoolExecutor) -> None:
     from webdataset import TarWriter  # only where it is needed
 
-    unfinished = path.with_name(f"{path.name}.part")
+    unfinished = path.with_name(f"{path.name}{UNFINISHED}")
     contents = pool.map(Path.read_bytes, [each.path for clip in clips for each in clip])
     with (
         unfinished.open("wb") as file,

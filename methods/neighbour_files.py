@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datamodules.atomic_files import replace_content
 from datamodules.progress import progress_bar
 from methods.global_norm import rank, wait_for_all, world_size
 from methods.mining import CPU, TILE, searcher
@@ -284,10 +285,8 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 
 def _note(result: Path, asked: Asked, of_rank: int, tiles: dict[int, int]) -> None:
-    path = _note_path(result, of_rank)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(json.dumps({"asked": asdict(asked), "tiles": tiles}), encoding="utf-8")
-    os.replace(unfinished, path)
+    content = json.dumps({"asked": asdict(asked), "tiles": tiles})
+    replace_content(_note_path(result, of_rank), content.encode())
 
 
 def reserve(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.atomic_files import drop_unfinished, unfinished, write_atomically
+from datamodules.atomic_files import drop_unfinished, replace_content, unfinished, write_atomically
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -32,3 +32,11 @@ def test_a_file_that_a_killed_process_had_not_finished_is_dropped(tmp_path: Path
     drop_unfinished(tmp_path)
 
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"whole.json": "[]"}
+
+
+def test_what_an_unfinished_replacement_left_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".block.json.part").write_bytes(b"half")
+
+    replace_content(tmp_path / "block.json", b"whole")
+
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"block.json": b"whole"}
