@@ -21,14 +21,8 @@ from benchmark.evaluator import (
 )
 from benchmark.predictions import write_predictions
 from benchmark.ranks import from_first, is_first_rank
-from benchmark.records import (
-    run_folder_name,
-    write_scores,
-)
-from benchmark.tested import (
-    PROTOCOL,
-    Tested,
-)
+from benchmark.records import run_folder_name, write_scores
+from benchmark.tested import PROTOCOL, Tested
 from datamodules.atomic_files import write_atomically
 from datamodules.base import ClipData
 from metrics.errors import BenchError
