@@ -103,7 +103,7 @@ def box_columns(found: BoxScores, ids: Sequence[str]) -> dict[str, NDArray[np.fl
     return columns
 
 
-def onscreen_correct(
+def own_rule_correct(
     own: Answers, other: Answers, truth: Sequence[Truth], test_ids: Sequence[str]
 ) -> dict[str, float]:
     """How often a method's own rule tells sounds of the frame from others, by test id.

@@ -92,7 +92,7 @@ def figure_of(table: PaperTable) -> Figure:
     return kinds[experiment.figure](table, filled)
 
 
-def success_curve(ciou: Column, counted: NDArray[np.bool_]) -> Column:
+def counted_success_curve(ciou: Column, counted: NDArray[np.bool_]) -> Column:
     """Share of clips whose consensus IoU reaches each of ``THRESHOLDS``, ``(101,)`` float64.
 
     Args:
@@ -100,7 +100,8 @@ def success_curve(ciou: Column, counted: NDArray[np.bool_]) -> Column:
         counted: ``(N,)`` which clips have a place to find.
 
     Examples:
-        >>> curve = success_curve(np.array([0.25, 1.0, np.nan]), np.array([True, True, False]))
+        >>> is_counted = np.array([True, True, False])
+        >>> curve = counted_success_curve(np.array([0.25, 1.0, np.nan]), is_counted)
         >>> curve[[0, 25, 26, 100]].tolist()
         [1.0, 1.0, 0.5, 0.5]
     """
@@ -146,7 +147,7 @@ def _draw_success(axes: Axes, row: FilledRow, style: dict[str, object], zorder: 
     curves = []
     for run in row.runs:
         ciou, hit = _columns(run, "ciou", "hit@0.5")
-        curves.append(100 * success_curve(ciou, ~np.isnan(hit)))
+        curves.append(100 * counted_success_curve(ciou, ~np.isnan(hit)))
     stacked = np.stack(curves)
     axes.plot(THRESHOLDS, stacked.mean(axis=0), label=_label(row), linewidth=2, zorder=zorder,
               **style)  # type: ignore[arg-type]  # fmt: skip

@@ -18,7 +18,7 @@ from datamodules.progress import progress_bar
 from metrics.ceilings import ceiling
 from metrics.errors import BenchError
 from metrics.floors import available_floors, floor_scores
-from metrics.protocols import Protocol, protocol_named
+from metrics.protocols import Protocol, resolved
 from metrics.scoring import Scores
 from metrics.truth import Truth
 
@@ -36,8 +36,7 @@ def cached_floors(
 
 def cached_ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float]:
     """Highest score per key that the protocol allows; see ``metrics.ceilings.ceiling``."""
-    if isinstance(protocol, str):
-        protocol = protocol_named(protocol)
+    protocol = resolved(protocol)
     path = _entry("ceiling", truth, protocol)
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -58,8 +57,7 @@ def cached_floor(name: str, truth: Sequence[Truth], protocol: Protocol | str) ->
     Raises:
         BenchError: the floor has no meaning on this truth.
     """
-    if isinstance(protocol, str):
-        protocol = protocol_named(protocol)
+    protocol = resolved(protocol)
     path = _entry(name, truth, protocol)
     kept = _read(path)
     if kept is not None:

@@ -14,7 +14,7 @@ from benchmark.ranking import (
     Measured,
     Row,
     Section,
-    of_floor,
+    measured_in,
     over_seeds,
     percent,
     ranking,
@@ -166,7 +166,7 @@ def _score_lines(section: Section) -> Iterable[Sequence[str]]:
         cells = (_cell(row.measured(key)) for key in keys)
         yield _marked(row), str(len(row.records)), ", ".join(counts), *cells
     for name, figures in section.floors.items():
-        yield f"*floor* {name}", NONE, NONE, *(_cell(of_floor(figures, key)) for key in keys)
+        yield f"*floor* {name}", NONE, NONE, *(_cell(measured_in(figures, key)) for key in keys)
     ceiling = section.ceiling
     yield "*ceiling*", NONE, NONE, *(percent(ceiling.get(key)) for key in keys)
 
@@ -243,7 +243,7 @@ def _field_lines(section: Section, names: Sequence[str]) -> Iterable[Sequence[st
                  if figures.metrics.keys() & set(FIELD_KEYS)}  # fmt: skip
     for floor in sorted(of_places):
         figures = {name: floors[name].get(floor, none) for name in names}
-        yield f"*floor* {floor}", *(_cell(of_floor(figures[name], key)) for name, key in places)
+        yield f"*floor* {floor}", *(_cell(measured_in(figures[name], key)) for name, key in places)
     yield "*ceiling*", *(percent(known[name].ceiling.get(key)) for name, key in places)
 
 
@@ -278,7 +278,7 @@ def _box_lines(section: Section) -> Iterable[Sequence[str]]:
     for count, board in section.box_boards:
         beside = [NONE] * 3
         for floor, figures in sorted(board.floors.items()):
-            cells = (_cell(of_floor(figures, key)) for key in FIELD_KEYS)
+            cells = (_cell(measured_in(figures, key)) for key in FIELD_KEYS)
             yield f"*floor* {floor}", str(count), *cells, *beside
         ends = (percent(board.ceiling.get(key)) for key in FIELD_KEYS)
         yield "*best proposal*", str(count), *ends, *beside

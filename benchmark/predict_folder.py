@@ -10,11 +10,11 @@ from benchmark.predict import Place, draw, predict, write_maps
 from benchmark.recorded import Trained
 from benchmark.video_strips import draw_video, video_strip
 from datamodules.atomic_files import write_json
+from datamodules.layouts import IMAGES
 from datamodules.progress import progress_bar
 from datamodules.proposals import Extractor
 from metrics.errors import BenchError
 
-PICTURES = (".jpg", ".jpeg", ".png")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 MAPS, ANSWERS = "maps.npz", "answers.json"
@@ -56,9 +56,7 @@ def files_of(folder: Path) -> OwnFiles:
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-    pictures: dict[Path, list[Path]] = {
-        path: [] for path in files if path.suffix.lower() in PICTURES
-    }
+    pictures: dict[Path, list[Path]] = {path: [] for path in files if path.suffix.lower() in IMAGES}
     stems = {path.stem for path in pictures}
     stem_of = {sound: _longest_start(sound.name, stems) for sound in sounds}
     for path, own in pictures.items():

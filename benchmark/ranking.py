@@ -364,8 +364,8 @@ def over_seeds(runs: Sequence[Figures | ProtocolFigures], key: str) -> Measured 
     return Measured(fmean(values), stdev(values) if len(values) > 1 else None, interval)
 
 
-def of_floor(figures: Figures, key: str) -> Measured | None:
-    """A floor's number with its interval and, for a random one, its spread over the draws."""
+def measured_in(figures: Figures, key: str) -> Measured | None:
+    """One number with its interval and, of a random floor, its spread over the draws."""
     if key not in figures.metrics:
         return None
     return Measured(figures.metrics[key], figures.spread.get(key), figures.ci95.get(key))

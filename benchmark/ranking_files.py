@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmark.ranking import Claim, Measured, Row, Section, of_floor, percent
+from benchmark.ranking import Claim, Measured, Row, Section, measured_in, percent
 from benchmark.records import Record
 
 FIELDS = (
@@ -59,7 +59,7 @@ def _lines(section: Section) -> Iterator[dict[str, object]]:
             )
     for name, floor in section.floors.items():
         for key in section.keys:
-            yield place | {"kind": "floor", "name": name} | _figure(key, of_floor(floor, key))
+            yield place | {"kind": "floor", "name": name} | _figure(key, measured_in(floor, key))
     for key in section.keys:
         top = {"kind": "ceiling", "name": "ceiling"}
         yield place | top | {"metric": key, "value": section.ceiling.get(key)}
@@ -154,7 +154,7 @@ def _latex(section: Section) -> str:
         for row in section.rows
     ]
     bounds = [
-        (f"floor {name}", "", *(_latex_cell(of_floor(floor, key)) for key in keys))
+        (f"floor {name}", "", *(_latex_cell(measured_in(floor, key)) for key in keys))
         for name, floor in section.floors.items()
     ]
     bounds.append(("ceiling", "", *(percent(section.ceiling.get(key)) for key in keys)))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.boxes import BoxScores, box_scores, onscreen_correct
+from benchmark.boxes import BoxScores, box_scores, own_rule_correct
 from benchmark.evaluator import (
     OWN_SOUND,
     SWAPPED_SOUND,
@@ -103,7 +103,7 @@ def tested_method(method: Method, data: ClipData, stages: StageRunner) -> Tested
         thresholds=scores[PROTOCOL].thresholds,
     )
     boxes = box_scores(own, other, test.ids, truth, PROTOCOL, method.card.boxes)
-    onscreen = onscreen_correct(own, other, truth, test.ids)
+    onscreen = own_rule_correct(own, other, truth, test.ids)
     seconds = time.monotonic() - started
     return Tested(scores, swapped, own, other, seconds, sources, swapped_sources, boxes, onscreen)
 

@@ -10,7 +10,7 @@ from metrics.errors import BenchError
 from metrics.floors import id_number
 from metrics.measurement import measured_answer, num_annotators, row_width, truth_map
 from metrics.predictions import Answer
-from metrics.protocols import Protocol, protocol_named
+from metrics.protocols import Protocol, resolved
 from metrics.scoring import Scores, summarise, truth_rows
 from metrics.truth import Truth
 
@@ -82,7 +82,7 @@ def best_box_scores(
     Raises:
         BenchError: unknown protocol, or an id twice.
     """
-    rules = protocol_named(protocol) if isinstance(protocol, str) else protocol
+    rules = resolved(protocol)
 
     def orders(sample: Truth) -> Iterator[NDArray[np.float64]]:
         boxes = _present(proposals[sample.id])
@@ -127,8 +127,7 @@ def _scores_of_boxes(
     seed: int,
 ) -> Scores:
     """Scores of the first boxes of each sample that has proposals, means over its orders."""
-    if isinstance(protocol, str):
-        protocol = protocol_named(protocol)
+    protocol = resolved(protocol)
     annotators = num_annotators(truth)
     rows = [row for sample, row in truth_rows(truth).items() if sample in proposals]
     measured = [

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from metrics.functional.interactive import interactive_hits
 from metrics.functional.success import auc, success_rate
 from metrics.measurement import GridTruth, TruthPlanes, grid_truth, has_one_box_set
-from metrics.protocols import Protocol, protocol_named
+from metrics.protocols import Protocol, resolved
 from metrics.truth import Truth
 
 
@@ -32,8 +32,7 @@ def ceiling(truth: Sequence[Truth], protocol: Protocol | str) -> dict[str, float
     Raises:
         BenchError: unknown protocol.
     """
-    if isinstance(protocol, str):
-        protocol = protocol_named(protocol)
+    protocol = resolved(protocol)
     knows_segments = any(sample.segments is not None for sample in truth)
     of_segments = {"segment_acc": 1.0} if knows_segments else {}
     placed = [sample for sample in truth if sample.has_place]

@@ -26,7 +26,7 @@ from metrics.measurement import (
     scored_map,
     truth_map,
 )
-from metrics.protocols import FOLDS, Protocol, protocol_named
+from metrics.protocols import FOLDS, Protocol, resolved
 from metrics.scoring import LOWER_IS_BETTER, Scores, fold_of, summarise, truth_rows
 from metrics.truth import Truth
 
@@ -103,8 +103,7 @@ def floor_scores(
     if name not in available_floors(truth):
         have = ", ".join(available_floors(truth)) or "none, for no sample has a place to find"
         raise BenchError(f"no floor {name!r} on this test list; there are: {have}")
-    if isinstance(protocol, str):
-        protocol = protocol_named(protocol)
+    protocol = resolved(protocol)
     truth_rows(truth)
     if name in SEGMENT_FLOORS:
         return _segment_scores(name, truth, protocol, seed)

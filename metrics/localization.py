@@ -18,7 +18,7 @@ from metrics.measurement import (
     truth_map,
 )
 from metrics.predictions import Answer, MapRange, Predictions, check_answer, check_shapes
-from metrics.protocols import Protocol, protocol_named
+from metrics.protocols import Protocol, resolved
 from metrics.scoring import Scores, summarise, truth_rows
 from metrics.truth import Truth
 
@@ -66,7 +66,7 @@ class LocalizationMetrics(Metric):
     ) -> None:
         super().__init__()
         self.truth = tuple(truth)
-        self.protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol
+        self.protocol = resolved(protocol)
         self.seed = seed
         self.thresholds = thresholds
         self.map_range = map_range

@@ -262,6 +262,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 )
 
 
+def resolved(protocol: Protocol | str) -> Protocol:
+    """A protocol, or the one of that name; errors as of :func:`protocol_named`."""
+    return protocol_named(protocol) if isinstance(protocol, str) else protocol
+
+
 def protocol_named(name: str, data: str | None = None) -> Protocol:
     """Protocol of that name, as its source applies it to a data set.
 

@@ -25,7 +25,7 @@ from metrics.measurement import (
     truth_planes,
 )
 from metrics.predictions import MapRange, Predictions, check_shapes
-from metrics.protocols import FOLDS, Protocol, protocol_named
+from metrics.protocols import FOLDS, Protocol, resolved
 from metrics.truth import Truth
 
 FALLBACK_THRESHOLD = 0.5
@@ -183,7 +183,7 @@ def score(
             range of the maps.
         ValueError: thresholds do not fit the protocol.
     """
-    protocol = _resolved(protocol)
+    protocol = resolved(protocol)
     row_of = truth_rows(truth)
     rows = [_known_row(sample_id, row_of) for sample_id in predictions.ids]
     _refuse_repeats(predictions.ids, "the predictions")
@@ -526,10 +526,6 @@ def _excluded_rows(truth: Sequence[Truth], protocol: Protocol) -> set[int]:
 
 def _ids_where(ids: Sequence[str], chosen: NDArray[np.bool_]) -> tuple[str, ...]:
     return tuple(sample_id for sample_id, yes in zip(ids, chosen, strict=True) if yes)
-
-
-def _resolved(protocol: Protocol | str) -> Protocol:
-    return protocol_named(protocol) if isinstance(protocol, str) else protocol
 
 
 def _known_row(sample_id: str, row_of: Mapping[str, int]) -> int:

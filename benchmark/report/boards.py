@@ -12,7 +12,7 @@ from benchmark.ranking import (
     Measured,
     Row,
     Section,
-    of_floor,
+    measured_in,
     over_seeds,
     section_key,
 )
@@ -165,7 +165,7 @@ class Board:
         tops = (*blanks(lead), *(plain_cell(ceiling.get(key)) for key in keys))
         lines = [Line(Head("ceiling"), padded(tops, length))]
         for name, figures in self.section.floors.items():
-            cells = (*blanks(lead), *(number_cell(of_floor(figures, key)) for key in keys))
+            cells = (*blanks(lead), *(number_cell(measured_in(figures, key)) for key in keys))
             lines.append(Line(Head(f"floor {name}"), padded(cells, length)))
         return tuple(lines)
 
@@ -236,7 +236,7 @@ class Board:
                 Line(
                     Head(f"floor {floor}"),
                     tuple(
-                        number_cell(of_floor(floors[name].get(floor, none), key))
+                        number_cell(measured_in(floors[name].get(floor, none), key))
                         for name, key in places
                     ),
                 )
@@ -279,7 +279,7 @@ class Board:
             ends = (count_cell(count), *(plain_cell(board.ceiling.get(key)) for key in FIELD_KEYS))
             lines.append(Line(Head("best proposal"), padded(ends, length)))
             for floor, figures in sorted(board.floors.items()):
-                cells = (number_cell(of_floor(figures, key)) for key in FIELD_KEYS)
+                cells = (number_cell(measured_in(figures, key)) for key in FIELD_KEYS)
                 lines.append(
                     Line(Head(f"floor {floor}"), padded((count_cell(count), *cells), length))
                 )

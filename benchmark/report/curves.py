@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.figures import RECORDED_AT, THRESHOLDS, success_curve
+from benchmark.figures import RECORDED_AT, THRESHOLDS, counted_success_curve
 from benchmark.report.boards import Board
 from benchmark.report.found import FoundRun
 from benchmark.report.tables import Column, Head, Line, Table, plain_cell
@@ -112,7 +112,7 @@ def _curve(run: FoundRun) -> Curve | None:
         return None
     ciou, hit = run.samples.columns["mean_iou"], run.samples.columns["ciou@0.5"]
     counted = ~np.isnan(hit)
-    return success_curve(ciou, counted) if counted.any() else None
+    return counted_success_curve(ciou, counted) if counted.any() else None
 
 
 def _line(head: Head, curve: Curve) -> Line:

@@ -1,12 +1,11 @@
 """What the page of one run says: all that its record holds."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from benchmark.file_names import file_name
-from benchmark.ranking import FIELD_KEYS, KEYS, Measured, of_floor
+from benchmark.ranking import FIELD_KEYS, KEYS, measured_in
 from benchmark.records import BOXES, Figures, Record, is_ranked
 from benchmark.report.again import Again
 from benchmark.report.found import FoundRun
@@ -178,11 +177,11 @@ def _figures(record: Record) -> Table:
         Line(
             Head(key),
             (
-                number_cell(of_floor(figures, key)),
-                number_cell(of_floor(figures, f"swap_{key}")),
+                number_cell(measured_in(figures, key)),
+                number_cell(measured_in(figures, f"swap_{key}")),
                 plain_cell(record.skill.get(key)),
                 plain_cell(record.ceiling.get(key)),
-                *(number_cell(of_floor(floor, key)) for floor in floors.values()),
+                *(number_cell(measured_in(floor, key)) for floor in floors.values()),
             ),
         )
         for key in own
@@ -226,7 +225,9 @@ def _protocols(record: Record) -> Table | None:
     lines = []
     for name, board in sorted(record.protocols.items()):
         own = [over for over in FIELD_KEYS if over in board.metrics]
-        cells = [number_cell(_own(board.metrics, board.ci95, key)) for key in FIELD_KEYS]
+        cells = [
+            number_cell(measured_in(Figures(board.metrics, board.ci95), key)) for key in FIELD_KEYS
+        ]
         names = [best_floor(board.floors, key) for key in FIELD_KEYS]
         best = [None if known is None else board.floors[known].metrics[key]
                 for known, key in zip(names, FIELD_KEYS, strict=True)]  # fmt: skip
@@ -238,12 +239,6 @@ def _protocols(record: Record) -> Table | None:
     )
     caption = "The same answers under other rules, in percent"
     return Table("protocols", caption, columns, tuple(lines), first="protocol") if lines else None
-
-
-def _own(
-    metrics: Mapping[str, float], ci95: Mapping[str, tuple[float, float]], key: str
-) -> Measured | None:
-    return Measured(metrics[key], None, ci95.get(key)) if key in metrics else None
 
 
 def _lists(record: Record) -> Table:

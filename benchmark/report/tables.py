@@ -26,7 +26,6 @@ class Cell(NamedTuple):
     sort: float | str | None = None
     is_strong: bool = False
     standing: Standing | None = None
-    href: str | None = None
 
 
 class Head(NamedTuple):

@@ -1,4 +1,4 @@
-"""The formulas: pure functions of arrays, without protocol, state or files.
+"""The formulas: pure functions of arrays, without state or files.
 
 ``consensus_iou`` works on tensors; its module :mod:`metrics.functional.ciou` is the one that
 imports torch, and therefore not imported here.

@@ -5,7 +5,7 @@ from benchmark.boxes import (
     box_figures,
     box_scores,
     mean_with_interval,
-    onscreen_correct,
+    own_rule_correct,
 )
 from benchmark.evaluator import Answers
 from metrics.truth import Truth
@@ -64,13 +64,13 @@ def test_the_own_rule_is_judged_by_sounds_that_are_not_of_the_frame() -> None:
     ids = tuple("abcd")
     truth = [Truth(name, (), on_screen=name in "ab") for name in ids]
 
-    found = onscreen_correct(told(1, 0, 0, 1), told(0, 0, 0, 0), truth, ids)
+    found = own_rule_correct(told(1, 0, 0, 1), told(0, 0, 0, 0), truth, ids)
 
     assert found == {"a": 1.0, "b": 0.0, "c": 1.0, "d": 0.0}
 
 
 def test_sounds_of_other_clips_are_the_half_off_screen_where_none_is() -> None:
-    found = onscreen_correct(told(1, 1), told(0, 1), TRUTH, IDS)
+    found = own_rule_correct(told(1, 1), told(0, 1), TRUTH, IDS)
 
     assert found == {"a": 1.0, "b": 0.5}
 
@@ -80,19 +80,19 @@ def test_a_clip_that_is_scored_on_background_is_left_out() -> None:
     truth = [Truth(name, (), segments=np.array(each), background=2)
              for name, each in segments.items()]  # fmt: skip
 
-    assert onscreen_correct(told(1, 1), told(0, 0), truth, IDS) == {"b": 1.0}
+    assert own_rule_correct(told(1, 1), told(0, 0), truth, IDS) == {"b": 1.0}
 
 
 def test_the_sound_of_another_clip_is_not_judged_where_silent_objects_are_known() -> None:
     truth = [sample._replace(objects=np.array([LEFT, RIGHT])) for sample in TRUTH]
 
-    assert onscreen_correct(told(1, 1), told(0, 0), truth, IDS) == {}
+    assert own_rule_correct(told(1, 1), told(0, 0), truth, IDS) == {}
 
 
 def test_without_a_rule_of_its_own_nothing_is_told() -> None:
     plain = answers([LEFT], [LEFT])
 
-    assert onscreen_correct(plain, plain, TRUTH, IDS) == {}
+    assert own_rule_correct(plain, plain, TRUTH, IDS) == {}
 
 
 def test_a_share_has_its_interval() -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmark.config import compose
 from benchmark.experiment import Experiment, OnSynthetic, Row
-from benchmark.figures import draw_figure, figure_of, success_curve
+from benchmark.figures import counted_success_curve, draw_figure, figure_of
 from benchmark.paper_table import PaperTable, paper_table
 from benchmark.records import Figures, ProtocolFigures, Record, read_record, write_record
 from benchmark.settings import PATHS, nested
@@ -97,13 +97,13 @@ def test_the_success_ratio_counts_clips_that_reach_a_threshold() -> None:
     for k in range(101):
         reached = [value >= k / 100 for value, one in zip(ciou, counted, strict=True) if one]
         expected.append(sum(reached) / counted.sum())
-    assert success_curve(ciou, counted).tolist() == pytest.approx(expected, abs=1e-12)
+    assert counted_success_curve(ciou, counted).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_clip_at_a_threshold_has_reached_it() -> None:
     every = np.array([0.05 * k for k in range(21)])  # 0.15000000000000002 and so on
 
-    curve = success_curve(every, np.ones(21, dtype=np.bool_))
+    curve = counted_success_curve(every, np.ones(21, dtype=np.bool_))
     assert (21 * curve[::5]).round(9).tolist() == [21 - k for k in range(21)]
 
 
