@@ -17,8 +17,9 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from benchmark.config import RunConfig
-from benchmark.drawing import epochs_picture, write_picture
+from benchmark.drawing import write_picture
 from benchmark.settings import PATHS
+from benchmark.sheets import epochs_picture
 from datamodules.atomic_files import unfinished
 from datamodules.base import ClipData
 from methods.base import Method, measuring

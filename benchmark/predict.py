@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.drawing import AnswerPicture, answer_sheet, screen_words
+from benchmark.drawing import AnswerPicture, screen_words
 from benchmark.predictions import write_predictions
+from benchmark.sheets import answer_sheet
 from datamodules.clip import Clip, Inputs, Localization
 from datamodules.clip_folder import DIGEST_LENGTH
 from datamodules.media import (

@@ -15,13 +15,14 @@ from benchmark.boxes import (
     box_columns,
 )
 from benchmark.config import RunConfig
-from benchmark.drawing import SheetSample, contact_sheet, pick_samples
+from benchmark.drawing import SheetSample
 from benchmark.evaluator import (
     Answers,
 )
 from benchmark.predictions import write_predictions
 from benchmark.ranks import from_first, is_first_rank
 from benchmark.records import run_folder_name, write_scores
+from benchmark.sheets import contact_sheet, pick_samples
 from benchmark.tested import PROTOCOL, Tested
 from datamodules.atomic_files import write_atomically
 from datamodules.base import ClipData

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.drawing import StripPictures, strip_sheet
 from benchmark.predict import Place, answer_of, place_of
 from benchmark.recorded import Trained, recorded_data
+from benchmark.sheets import StripPictures, strip_sheet
 from datamodules.base import ClipData, Split
 from datamodules.clip import Clip
 from datamodules.clip_dataset import ClipDataset

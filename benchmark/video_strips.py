@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmark.drawing import SECOND_SIDE, AnswerPicture, seconds_sheet
+from benchmark.drawing import AnswerPicture
 from benchmark.film import write_film
 from benchmark.predict import Place, answer_of, found_proposals, place_in
 from benchmark.recorded import Trained
+from benchmark.sheets import SECOND_SIDE, seconds_sheet
 from datamodules.clip import Clip
 from datamodules.own_video import OwnVideo, blocks, read_own_video
 from datamodules.progress import progress_bar

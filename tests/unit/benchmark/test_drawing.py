@@ -8,7 +8,6 @@ import pytest
 
 from benchmark.drawing import (
     LONG_SIDE,
-    MARGIN,
     PALE_COLOUR,
     PANEL,
     PEAK_COLOUR,
@@ -16,16 +15,19 @@ from benchmark.drawing import (
     TRUTH_COLOUR,
     AnswerPicture,
     SheetSample,
-    StripPictures,
     answer_picture,
+    heatmap_picture,
+    prediction_picture,
+    truth_picture,
+)
+from benchmark.sheets import (
+    MARGIN,
+    StripPictures,
     answer_sheet,
     contact_sheet,
-    heatmap_picture,
     pick_samples,
-    prediction_picture,
     seconds_sheet,
     strip_sheet,
-    truth_picture,
 )
 from metrics.truth import Truth
 

@@ -11,10 +11,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmark.config import compose
-from benchmark.drawing import CAPTION, EPOCH_PANEL, GAP, MARGIN
 from benchmark.logs import SHOWN_EPOCHS
 from benchmark.recorded import load_trained
 from benchmark.runner import run
+from benchmark.sheets import CAPTION, EPOCH_PANEL, GAP, MARGIN
 from datamodules.synthetic import Synthetic
 from metrics.errors import BenchError
 
