@@ -27,10 +27,10 @@ from benchmark.paper_table import (
     means,
 )
 from benchmark.published import KEYS, UNKNOWN, Field, Network
-from benchmark.ranking import variant_key
+from benchmark.ranking import changed_settings, started_from, truth_settings, variant_key
 from benchmark.records import is_ranked
 from benchmark.registry import DATA_REGISTRY
-from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, flat
+from benchmark.settings import flat
 from metrics.errors import BenchError, did_you_mean
 
 BOUNDED = ("ciou@0.5", "slavc_ap", "segment_acc")  # the floors of the first that a section has
@@ -156,10 +156,8 @@ def _latest(stored: Iterable[StoredRun]) -> list[StoredRun]:
 def _place(run: StoredRun) -> tuple[str, ...]:
     """What runs share whose figures can be compared."""
     record = run.record
-    test, settings = record.splits["test"], dict(flat(record.config))
-    truth = (f"{key}={settings[key]}" for key in sorted(settings)
-             if TRUTH_ONLY.fullmatch(key) and settings[key])  # fmt: skip
-    return record.data, test.name, test.sha256, " ".join(truth)
+    test = record.splits["test"]
+    return record.data, test.name, test.sha256, truth_settings(record)
 
 
 def _clips(runs: Sequence[StoredRun]) -> int:
@@ -233,12 +231,7 @@ def _published_row(known: Field, network: Network) -> FieldRow:
 
 def _label(run: StoredRun) -> str:
     """Method with the file that was tested and what its user changed."""
-    changed = [
-        word
-        for word in run.record.overrides
-        if word.partition("=")[0] != "seed" and not NOT_IN_HASH.fullmatch(word.partition("=")[0])
-    ]
-    changed = [*_tested_file(run), *sorted(changed)]
+    changed = [*_tested_file(run), *changed_settings(run.record)]
     return run.record.method + (f" ({', '.join(changed)})" if changed else "")
 
 
@@ -253,15 +246,10 @@ def _tested_file(run: StoredRun) -> list[str]:
 
 def _weights(run: StoredRun) -> str:
     """What a run started from, or whose weights it tested."""
-    settings = dict(flat(run.record.config))
     checkpoint = run.record.checkpoint
     if checkpoint is not None:
         return "released checkpoint" if checkpoint.kind == "released" else "weights of a run"
-    given = [value for key, value in settings.items() if key.startswith("method.pretrained")]
-    from_data = settings.get("method.backbone") == "features"
-    return "none" if given and set(given) == {None} and not from_data else (
-        run.record.card.pretraining
-    )  # fmt: skip
+    return started_from(run.record)
 
 
 def _network_of(run: StoredRun, networks: Sequence[Network], known: Field) -> Network | None:

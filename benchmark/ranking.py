@@ -69,13 +69,8 @@ class Row:
 
     @property
     def pretraining(self) -> str:
-        """What a run started from: its card's word, or none where it was given no weights."""
-        record = self.first
-        settings = dict(flat(record.config))
-        if settings.get("method.backbone") == "features":  # which come with the data
-            return record.card.pretraining
-        weights = [value for key, value in settings.items() if key.startswith("method.pretrained")]
-        return "none" if weights and set(weights) == {None} else record.card.pretraining
+        """See :func:`started_from`."""
+        return started_from(self.first)
 
     @property
     def leakiest(self) -> Record:
@@ -320,6 +315,15 @@ def _own_words(record: Record) -> tuple[str, ...]:
     tested = record.checkpoint
     weights = [] if tested is None else [f"{tested.kind} weights {tested.sha256[:8]}"]
     return (*changed_settings(record), *weights)
+
+
+def started_from(record: Record) -> str:
+    """What a run started from: its card's word, or none where it was given no weights."""
+    settings = dict(flat(record.config))
+    if settings.get("method.backbone") == "features":  # which come with the data
+        return record.card.pretraining
+    weights = [value for key, value in settings.items() if key.startswith("method.pretrained")]
+    return "none" if weights and set(weights) == {None} else record.card.pretraining
 
 
 def changed_settings(record: Record) -> tuple[str, ...]:
