@@ -31,7 +31,7 @@ from methods.own_frontends import FrontEnd, front_end_of
 from methods.released import PRETRAINING, load_released, require_alone
 from methods.response import paired_maps, response_maps
 from methods.soundnet import OBJECTS, SoundNet
-from methods.streams import Streams, small_streams
+from methods.streams import Streams, require_own_weights, small_streams, weights_given
 from methods.two_stream import SMALL_CHANNELS, SMALL_STRIDE
 from methods.vgg import vgg16_map, vgg16_map_of_release
 from methods.warmup import warm
@@ -360,14 +360,7 @@ def box_map_loss(response: Tensor, box_map: Tensor) -> Tensor:
 def card_of(card: MethodCard, config: AttentionConfig) -> MethodCard:
     """The card of the method under settings that change how its number is read."""
     boxes = {"unsupervised": "none", "semi": "boxes of some clips", "supervised": "boxes of all"}
-    started = {
-        "streams of warmup": config.pretrained,
-        "vision": config.pretrained_vision,
-        "sound": config.pretrained_sound,
-    }
-    given = [part for part, source in started.items() if source is not None]
-    if config.checkpoint is not None:
-        given = [PRETRAINING]
+    given = weights_given(config) if config.checkpoint is None else [PRETRAINING]
     return replace(
         card,
         supervision=boxes[config.supervision],
@@ -383,15 +376,7 @@ def streams_of(config: AttentionConfig) -> tuple[Streams, tuple[int, int], int]:
         BenchError: a setting belongs to the other backbone, weights cannot be read, or the sound is
             too short.
     """
-    foreign = ["pretrained"]
-    if config.backbone == "small":
-        foreign = ["pretrained_vision", "pretrained_sound"]
-    for name in foreign:
-        if getattr(config, name) is not None:
-            raise BenchError(
-                f"method.{name}={getattr(config, name)} has no meaning with "
-                f"method.backbone={config.backbone}; set method.{name}=null"
-            )
+    require_own_weights(config)
 
     def frozen(given: str | None) -> bool:
         return given is not None if config.train_streams is None else not config.train_streams

@@ -5,7 +5,7 @@ be an object. What the sound attends to selects the boxes worth looking at; amon
 finds its source. No box is ever seen with a label.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, cast
 
@@ -33,7 +33,7 @@ from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.lstm import LSTM
 from methods.negatives import derangement, of_other_clips, require_other_clips
-from methods.streams import Streams, small_streams
+from methods.streams import Streams, require_own_weights, small_streams, weights_given
 from methods.two_stream import SMALL_CHANNELS, SMALL_STRIDE
 from methods.vgg import vgg16_map
 from methods.vggish import EMBEDDING, VGGish
@@ -792,25 +792,12 @@ def check_settings(config: ProposalConfig) -> None:
     for name in ("max_proposals", "kept_proposals", "num_segments", "onscreen_clips"):
         if getattr(config, name) < 1:
             raise BenchError(f"method.{name}={getattr(config, name)} must be at least 1")
-    foreign: Iterable[str] = ("pretrained",)
-    if config.backbone == "small":
-        foreign = ("pretrained_vision", "pretrained_sound")
-    for name in foreign:
-        if getattr(config, name) is not None:
-            raise BenchError(
-                f"method.{name}={getattr(config, name)} has no meaning with "
-                f"method.backbone={config.backbone}; set method.{name}=null"
-            )
+    require_own_weights(config)
 
 
 def card_of(card: MethodCard, config: ProposalConfig) -> MethodCard:
     """The card of the method under settings that change how its number is read."""
-    started = {
-        "streams of warmup": config.pretrained,
-        "vision": config.pretrained_vision,
-        "sound": config.pretrained_sound,
-    }
-    given = [part for part, source in started.items() if source is not None]
+    given = weights_given(config)
     return replace(card, pretraining=", ".join(given) or "none", boxes=config.sources)
 
 

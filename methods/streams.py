@@ -1,7 +1,7 @@
 """The two streams of methods that may keep them frozen: frames to maps, sounds to vectors."""
 
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from datamodules.features import FrozenExtractor, FrozenStream
 from methods.frontends import LogMel, NormalizedFrames
 from methods.two_stream import require_small_sound, small_audio, small_visual
 from methods.weights import Published, load_weights
+from metrics.errors import BenchError
 
 WARMUP = Published(
     "warmup",
@@ -92,6 +93,38 @@ class Streams(nn.Module):
         """``(B, C, h, w)`` and ``(B, D)`` of each clip's target segment."""
         visual, audio = self(clip)
         return clip.of_target(visual), clip.of_target(audio)
+
+
+class StreamWeights(Protocol):
+    """Settings of a method whose streams are the small ones of `warmup`, or known networks."""
+
+    backbone: str
+    pretrained: str | None  # of the small streams
+    pretrained_vision: str | None
+    pretrained_sound: str | None
+
+
+def require_own_weights(config: StreamWeights) -> None:
+    """Raises BenchError where weights are named for streams that the backbone does not have."""
+    foreign = ["pretrained"]
+    if config.backbone == "small":
+        foreign = ["pretrained_vision", "pretrained_sound"]
+    for name in foreign:
+        if getattr(config, name) is not None:
+            raise BenchError(
+                f"method.{name}={getattr(config, name)} has no meaning with "
+                f"method.backbone={config.backbone}; set method.{name}=null"
+            )
+
+
+def weights_given(config: StreamWeights) -> list[str]:
+    """What streams start from, in words; nothing where all of it is random."""
+    started = {
+        "streams of warmup": config.pretrained,
+        "vision": config.pretrained_vision,
+        "sound": config.pretrained_sound,
+    }
+    return [part for part, source in started.items() if source is not None]
 
 
 def small_streams(sample_rate_hz: int, segment_seconds: float, *, frozen: bool = False) -> Streams:
