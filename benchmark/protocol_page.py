@@ -52,6 +52,7 @@ Every protocol has a name that never changes its meaning: `bench score --predict
 
 def write_page(path: Path) -> None:
     """Writes the page, and its picture beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     truth = made_up_truth()
     write_atomically(path.parent / PICTURE, _picture(truth, made_up_maps(truth)))
     write_atomically(path, page().encode())

@@ -395,15 +395,15 @@ def read_results(results_dir: Path) -> list[Record]:
     """Accepted records of a folder, in the order of their ids; none where it does not exist.
 
     Raises:
-        BenchError: one of them is not valid, or lies under another name than its id.
+        BenchError: one of them is not valid, or two have one id.
     """
-    records = []
+    records: dict[str, Record] = {}
     for path in sorted(results_dir.glob("*.json")):
         record = read_record(path)
-        if record.id != path.stem:
-            raise BenchError(f"{path} holds the record {record.id}; move it away or name it so")
-        records.append(record)
-    return records
+        if record.id in records:
+            raise BenchError(f"{path} holds the record {record.id} once more; move it away")
+        records[record.id] = record
+    return list(records.values())
 
 
 class ScoreTable(NamedTuple):

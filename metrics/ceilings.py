@@ -103,7 +103,7 @@ def kept_pixels(marked: int, protocol: Protocol) -> int:
         protocol: one with the rule ``upper_median`` or ``truth_size``.
 
     Examples:
-        >>> [kept_pixels(100, protocol_named(name)) for name in ("lvs", "ezvsl", "align-adaptive")]
+        >>> [kept_pixels(100, resolved(name)) for name in ("lvs", "ezvsl", "align-adaptive")]
         [25087, 25088, 99]
     """
     pixels = protocol.map_size**2

@@ -219,7 +219,7 @@ def test_a_cancelled_job_ends_and_leaves_a_run_that_can_be_resumed(
 
     cancelled = bench(*words, "--cancel")
 
-    assert (0, "lvs_vanilla on synthetic, seed 0: cancelled\n") == cancelled[:2]
+    assert (0, '{"cancelled": ["lvs_vanilla on synthetic, seed 0"]}\n') == cancelled[:2]
     (folder,) = runs_of(words).glob("*-lvs_vanilla-*")
     with locked(folder, wait=False):  # nobody is in it any more
         assert (folder / "training" / "last.ckpt").exists()
@@ -309,7 +309,7 @@ SHOWN = [
     for block in re.findall(r"```console\n(.*?)```", DOCS, flags=re.DOTALL)
     for line in block.splitlines()
 ]
-ON_SLURM = re.search(r"```\nbench (launch .*?)```", DOCS, flags=re.DOTALL)
+ON_SLURM = re.search(r"```\nuv run bench (launch .*?)```", DOCS, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("line", SHOWN)

@@ -308,13 +308,13 @@ def test_adding_warns_of_uncommitted_code_and_of_leakage(tmp_path: Path, run_fol
     ) == warnings
 
 
-def test_a_record_under_another_name_is_refused_with_its_file(
+def test_a_record_that_lies_there_twice_is_refused_with_its_file(
     tmp_path: Path, record: Record
 ) -> None:
-    copied = tmp_path / "copy.json"
-    shutil.copy(HISTORY / "complete.json", copied)
+    for name in ("a.json", "b.json"):
+        shutil.copy(HISTORY / "complete.json", tmp_path / name)
 
-    with pytest.raises(BenchError, match=rf"copy\.json holds the record {record.id}; move it"):
+    with pytest.raises(BenchError, match=rf"b\.json holds the record {record.id} once more; move"):
         read_results(tmp_path)
 
 
