@@ -22,7 +22,7 @@ from benchmark.records import Record, ScoreTable, read_scores, verified_scores
 from datamodules.atomic_files import write_atomically
 from datamodules.categories import categories_of
 from metrics.errors import BenchError
-from metrics.floors import best_floor
+from metrics.floors import best_floor_value
 
 Column = NDArray[np.float64]
 
@@ -161,10 +161,8 @@ def _draw_bounds(axes: Axes, filled: Sequence[FilledRow], drawn: set[str]) -> No
     record = filled[0].runs[0].record
     keys = [f"ciou@{threshold}" for threshold in RECORDED_AT]
     others = {name: floor for name, floor in record.floors.items() if name not in drawn}
-    names = [best_floor(others, key) for key in keys]
-    best = [(threshold, 100 * others[name].metrics[key])
-            for threshold, key, name in zip(RECORDED_AT, keys, names, strict=True)
-            if name is not None]  # fmt: skip
+    best = [(threshold, 100 * value) for threshold, key in zip(RECORDED_AT, keys, strict=True)
+            if (value := best_floor_value(others, key)) is not None]  # fmt: skip
     if best:
         axes.plot(*zip(*best, strict=True), linestyle="none", marker="_",
                   markersize=15, markeredgewidth=2, color=INK, zorder=4,

@@ -10,15 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.boxes import (
-    ONSCREEN,
-    box_columns,
-)
+from benchmark.boxes import ONSCREEN, box_columns
 from benchmark.config import RunConfig
 from benchmark.drawing import SheetSample
-from benchmark.evaluator import (
-    Answers,
-)
+from benchmark.evaluator import Answers
 from benchmark.predictions import write_predictions
 from benchmark.ranks import from_first, is_first_rank
 from benchmark.records import run_folder_name, write_scores

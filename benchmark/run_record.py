@@ -1,16 +1,12 @@
 """The record of a run: figures beside floors and ceiling, differences, lists and provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import benchmark
-from benchmark.boxes import (
-    ONSCREEN,
-    box_figures,
-    mean_with_interval,
-)
+from benchmark.boxes import ONSCREEN, box_figures, mean_with_interval
 from benchmark.config import RunConfig
 from benchmark.floor_cache import cached_ceiling, cached_floors
 from benchmark.records import (
@@ -32,15 +28,16 @@ from benchmark.records import (
 from benchmark.registry import METHOD_REGISTRY
 from benchmark.settings import PATHS, nested
 from benchmark.stages import StageRunner
-from benchmark.tested import PROTOCOL, Tested, scored_truth
+from benchmark.tested import PROTOCOL, Tested
 from datamodules.base import ClipData
 from methods.base import Method
 from methods.global_norm import world_size
 from metrics.bootstrap import paired_difference
 from metrics.ceilings import skill
-from metrics.floors import best_floor
+from metrics.floors import best_floor, best_floor_value
 from metrics.protocols import protocol_named
 from metrics.scoring import Scores
+from metrics.truth import Truth
 
 COSTLY_FLOORS = ("random",)  # 100 draws; beside bench-v1 only, or a short run would wait for them
 COMPARED = ("ciou@0.5", "pixel_ap", "pointing", "auc", "segment_acc")
@@ -56,12 +53,12 @@ def run_record(
     method: Method,
     stages: StageRunner,
     tested: Tested,
+    truth: Sequence[Truth],
     scores_sha256: str,
     dry_run: bool,
 ) -> Record:
     """The record of a run; how long it took is told once it is written."""
     report = data.report
-    truth = scored_truth(method, data)
     scores = tested.scores[PROTOCOL]
     floors = cached_floors(truth, PROTOCOL)
     reasons = _reasons(config, data, scores, dry_run=dry_run)
@@ -179,9 +176,7 @@ def _skill(
 ) -> dict[str, float | None]:
     result = {}
     for key in (key for key in COMPARED if key in metrics):
-        name = best_floor(floors, key)
-        floor = None if name is None else floors[name].metrics[key]
-        result[key] = skill(metrics.get(key), floor, top.get(key))
+        result[key] = skill(metrics.get(key), best_floor_value(floors, key), top.get(key))
     return result
 
 

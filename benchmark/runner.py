@@ -99,12 +99,12 @@ def run(
             text = OmegaConf.to_yaml(OmegaConf.create(config.tree()))
             write_atomically(folder / "config.yaml", text.encode())
         stages = StageRunner(config, data, lists_of(data))
-        tested = tested_floor(method, data) if isinstance(method, Floor) else _trained(
-            method, data, stages, folder, kept
+        tested = tested_floor(method, truth) if isinstance(method, Floor) else _trained(
+            method, data, stages, truth, folder, kept
         )  # fmt: skip
         digest = write_results(folder, config, data, tested, truth)
         record = run_record(
-            folder.name, config, config_hash, data, method, stages, tested, digest, dry_run
+            folder.name, config, config_hash, data, method, stages, tested, truth, digest, dry_run
         )
         seconds = Seconds(
             train=sum(stages.seconds.values()),
@@ -207,6 +207,7 @@ def _trained(
     method: Method,
     data: ClipData,
     stages: StageRunner,
+    truth: Sequence[Truth],
     folder: Path,
     kept: KeptWeights | None = None,
 ) -> Tested:
@@ -220,7 +221,7 @@ def _trained(
         _note_training(method, stages)
     else:
         stages.keep(method, folder / "training", title="training")
-    return tested_method(method, data, stages)
+    return tested_method(method, data, stages, truth)
 
 
 def _note_training(method: Method, stages: StageRunner) -> None:

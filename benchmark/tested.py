@@ -57,10 +57,9 @@ def own_protocol(method_name: str) -> tuple[str, ...]:
     return () if release is None or release.protocol is None else (release.protocol,)
 
 
-def tested_floor(method: Floor, data: ClipData) -> Tested:
+def tested_floor(method: Floor, truth: Sequence[Truth]) -> Tested:
     """A floor, measured by its rule: it answers no maps."""
     started = time.monotonic()
-    truth = scored_truth(method, data)
     scores = {
         protocol: cached_floor(method.rule, truth, protocol)
         for protocol in recorded_protocols(truth)
@@ -80,8 +79,17 @@ def _num_sources(data: ClipData) -> int:
     return max((data.num_sources("test", row) for row in range(len(test))), default=0)
 
 
-def tested_method(method: Method, data: ClipData, stages: StageRunner) -> Tested:
-    """What a trained method answers to own, other and isolated sounds, under every protocol."""
+def tested_method(
+    method: Method, data: ClipData, stages: StageRunner, truth: Sequence[Truth]
+) -> Tested:
+    """What a trained method answers to own, other and isolated sounds, under every protocol.
+
+    Args:
+        method: trained.
+        data: of the run.
+        stages: whose trainer tests.
+        truth: of :func:`scored_truth`.
+    """
     started = time.monotonic()
     collector = AnswerCollector()
     stages.tester(collector).test(method, datamodule=data, verbose=False)
@@ -89,7 +97,6 @@ def tested_method(method: Method, data: ClipData, stages: StageRunner) -> Tested
     own = collector.answers(OWN_SOUND, len(test))
     other = collector.answers(SWAPPED_SOUND, len(test))
     sources = collector.source_maps(_num_sources(data), len(test))
-    truth = scored_truth(method, data)
     map_range = method.card.map_range
     swapped_sources = None if sources is None else one_map_for_all(other, sources)
     answers = _predictions(own, test.ids, map_range, sources)

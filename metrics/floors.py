@@ -144,6 +144,12 @@ def best_floor(floors: Mapping[str, HasMetrics], key: str) -> str | None:
     return best(have, key=lambda name: floors[name].metrics[key], default=None)
 
 
+def best_floor_value(floors: Mapping[str, HasMetrics], key: str) -> float | None:
+    """The best value of a metric among floors; None where none has it."""
+    name = best_floor(floors, key)
+    return None if name is None else floors[name].metrics[key]
+
+
 def _measured(
     name: str, truth: Sequence[Truth], protocol: Protocol, *, seed: int, draws: int
 ) -> Iterator[NDArray[np.float64]]:

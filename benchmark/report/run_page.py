@@ -22,7 +22,7 @@ from benchmark.report.tables import (
     word_cell,
 )
 from benchmark.settings import flat
-from metrics.floors import best_floor
+from metrics.floors import best_floor_value
 
 KINDS = {
     "best_floor": "best floor",
@@ -225,12 +225,9 @@ def _protocols(record: Record) -> Table | None:
     lines = []
     for name, board in sorted(record.protocols.items()):
         own = [over for over in FIELD_KEYS if over in board.metrics]
-        cells = [
-            number_cell(measured_in(Figures(board.metrics, board.ci95), key)) for key in FIELD_KEYS
-        ]
-        names = [best_floor(board.floors, key) for key in FIELD_KEYS]
-        best = [None if known is None else board.floors[known].metrics[key]
-                for known, key in zip(names, FIELD_KEYS, strict=True)]  # fmt: skip
+        figures = Figures(board.metrics, board.ci95)
+        cells = [number_cell(measured_in(figures, key)) for key in FIELD_KEYS]
+        best = [best_floor_value(board.floors, key) for key in FIELD_KEYS]
         tops = [board.ceiling.get(key) for key in FIELD_KEYS]
         if own:
             lines.append(Line(Head(name), (*cells, *map(plain_cell, best), *map(plain_cell, tops))))
