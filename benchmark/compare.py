@@ -468,12 +468,11 @@ def _cells(key: str, test: PairedTest) -> tuple[str, ...]:
 def verdict(key: str, test: PairedTest) -> str:
     """What the 95 % interval of a difference says, in words."""
     low, high = test.ci95
-    if low <= ROUNDING and high >= -ROUNDING:
-        return "no difference shown"
-    if NOT_BETTER.fullmatch(key):
-        return "A is higher" if low > ROUNDING else "B is higher"
-    is_a = (low > ROUNDING) != (key in LOWER_IS_BETTER)
-    return "A is better" if is_a else "B is better"
+    word = "higher" if NOT_BETTER.fullmatch(key) else "better"
+    if_higher, if_lower = ("B", "A") if key in LOWER_IS_BETTER else ("A", "B")
+    if low > ROUNDING:
+        return f"{if_higher} is {word}"
+    return f"{if_lower} is {word}" if high < -ROUNDING else "no difference shown"
 
 
 def _side_line(side: Side) -> str:

@@ -76,8 +76,8 @@ class FieldRow:
         """What scores a run under its own protocol; None where its record has that, or none."""
         if not self.runs or self.protocol is None or self.own:
             return None
-        folder = self.runs[0].scores.parent
-        place = folder if (folder / "record.json").is_file() else f"runs/{self.runs[0].record.id}"
+        run = self.runs[0]
+        place = f"runs/{run.record.id}" if run.accepted else run.scores.parent
         return f"bench score --predictions {place} --protocol {self.protocol}"
 
 

@@ -217,8 +217,10 @@ class Launch:
         for cell in self.cells:
             if self.progress[cell.hash].job is not None:
                 self._settle(cell, self.progress[cell.hash])
-        self._submit(self._may_start())
-        self._write_state()
+        try:
+            self._submit(self._may_start())
+        finally:  # one may be refused after others were queued
+            self._write_state()
 
     def unfinished(self) -> list[Cell]:
         """Cells that wait or have a job."""
@@ -343,11 +345,10 @@ class Launch:
         try:
             for command, job in self.jobs.submit(list(asked)):
                 asked[command].job = job
-        finally:  # a later one may be refused; those that are queued are known by then
+        finally:  # those that got no job wait as before
             for progress in asked.values():
                 if progress.job is None:
                     progress.state, progress.attempts = WAITING, progress.attempts - 1
-            self._write_state()
 
     def _free_slot(self) -> int:
         taken = {self.of(cell).slot for cell in self.having(QUEUED, RUNNING)}

@@ -56,16 +56,16 @@ def files_of(folder: Path) -> OwnFiles:
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-    pictures: dict[Path, list[Path]] = {path: [] for path in files if path.suffix.lower() in IMAGES}
-    stems = {path.stem for path in pictures}
+    images = [path for path in files if path.suffix.lower() in IMAGES]
+    stems = {path.stem for path in images}
     stem_of = {sound: _longest_start(sound.name, stems) for sound in sounds}
-    for path, own in pictures.items():
-        own += [sound for sound in sounds if stem_of[sound] == path.stem]
-    paired = {sound for own in pictures.values() for sound in own}
+    pictures = {
+        path: tuple(sound for sound in sounds if stem_of[sound] == path.stem) for path in images
+    }
     alone = [path for path, own in pictures.items() if not own]
-    alone += [sound for sound in sounds if sound not in paired]
+    alone += [sound for sound in sounds if stem_of[sound] is None]
     found = OwnFiles(
-        {path: tuple(own) for path, own in pictures.items() if own},
+        {path: own for path, own in pictures.items() if own},
         tuple(path for path in files if path.suffix.lower() in VIDEOS),
         tuple(sorted(alone)),
     )

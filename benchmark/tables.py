@@ -42,11 +42,11 @@ def run_table(record: Record) -> RenderableType:
     if any(record.comparisons.values()):
         parts.append(_differences(record))
     of_maps = {name: board for name, board in record.protocols.items() if name != BOXES}
-    of_boxes = {name: board for name, board in record.protocols.items() if name == BOXES}
     if any(key in board.metrics for board in of_maps.values() for key in FIELD_KEYS):
         title = "the same maps under rules of the field, in %"
         parts.append(_boards_table(title, record.method, of_maps))
-    if of_boxes:
+    if BOXES in record.protocols:
+        of_boxes = {BOXES: record.protocols[BOXES]}
         parts.append(_boards_table("boxes beside the maps, in %", record.method, of_boxes))
     parts.append(_facts(record))
     return Group(*parts)
