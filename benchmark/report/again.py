@@ -60,20 +60,18 @@ def again(record: Record) -> Again:
 
 
 def _tested_again(record: Record, tested: Checkpoint) -> Again:
-    if tested.kind == "run":
-        what, words = f"runs/{tested.facts['run']}", []
-    else:
-        what, words = "FILE", ["--as", tested.network]
-    words = ["bench", "eval", "--checkpoint", what, *words, "--data", record.data]
+    own = tested.kind == "run"
+    source = [f"runs/{tested.facts['run']}"] if own else ["FILE", "--as", tested.network]
+    words = ["bench", "eval", "--checkpoint", *source, "--data", record.data]
     limit = _limit(record)
     words += [] if limit is None else ["--limit", str(limit)]
-    try:
-        root = ["data.root=DIR"] if _has_files(record) else []
-    except BenchError as error:
-        return Again(lines_of(record), f"What is installed here cannot make this run: {error}")
-    line = shlex.join([*words, *record.overrides, *root])
+    words += record.overrides
     note = f"The weights that were tested have the sha256 {tested.sha256}."
-    return Again(_at_commit(record, line), note)
+    try:
+        words += ["data.root=DIR"] if _has_files(record) else []
+    except BenchError as error:
+        note = f"What is installed here cannot make this run: {error}"
+    return Again(_at_commit(record, shlex.join(words)), note)
 
 
 def _has_files(record: Record) -> bool:

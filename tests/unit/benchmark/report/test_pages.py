@@ -253,6 +253,17 @@ def test_tested_weights_are_tested_again_and_never_trained(
     assert made.note == f"The weights that were tested have the sha256 {'ab' * 32}."
 
 
+def test_tested_weights_on_data_that_are_not_installed_are_not_trained_either(
+    record: Record,
+) -> None:
+    tested = Checkpoint("released", "lvs", "ab" * 32, {}, None)
+
+    made = again(replace(record, checkpoint=tested, data="theirs", overrides=()))
+
+    assert made.lines[-1] == "bench eval --checkpoint FILE --as lvs --data theirs"
+    assert made.note.startswith("What is installed here cannot make this run: unknown data set")
+
+
 def test_a_method_that_is_not_installed_is_said_in_the_command(record: Record) -> None:
     lines, note = again(replace(record, method="theirs"))
 
