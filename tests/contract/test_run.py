@@ -219,6 +219,16 @@ def test_neighbours_of_a_finished_run_are_mined_as_its_second_stage_does(
         assert 0 <= told["purity"] <= 1
 
 
+def test_a_k_that_a_list_cannot_have_is_refused_before_its_clips_are_embedded(
+    finished: Path, tmp_path: Path, bench: Bench
+) -> None:
+    done = bench("mine", "--run", finished, "--out", tmp_path / "out", "--k", "100000")
+
+    assert done.code == 2
+    assert f"of the training list of {finished}, got 100000" in done.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_k_takes_the_first_stage_as_it_is(
     bench: Bench, hardpos: tuple[str, ...], finished: Path
 ) -> None:

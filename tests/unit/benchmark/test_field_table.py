@@ -321,6 +321,19 @@ def test_a_protocol_that_the_record_lacks_is_a_dash_and_the_command_for_it(
     ) in page
 
 
+def test_a_run_that_is_not_accepted_is_scored_where_it_lies(
+    results: Path, accept: Callable[..., Record], tmp_path: Path
+) -> None:
+    record = accept("slavc", field={"lvs": 0.2})
+    folder = tmp_path / "elsewhere" / "a run"
+    folder.mkdir(parents=True)
+    (results / f"{record.id}.json").rename(folder / "record.json")
+
+    page = field_markdown(field_table(read_field(), results, folder.parent, data="vggss"))
+
+    assert f"bench score --predictions {folder} --protocol slavc\n" in page
+
+
 def test_partial_runs_do_not_count(results: Path, accept: Callable[..., Record]) -> None:
     accept("lvs", status="partial", reasons=("--limit 60",))
 

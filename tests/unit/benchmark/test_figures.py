@@ -263,6 +263,24 @@ def test_floors_of_the_first_metric_lie_across_all_categories(
     assert lines_of(figure)["floor clip_label, all clips"][0].tolist() == [75, 75]
 
 
+def test_a_curve_of_a_metric_that_no_run_has_is_refused(results: Path, accept: Accept) -> None:
+    accept(BASE, 0, {"ciou": [0.2]}, {"auc": 0.5})
+
+    with pytest.raises(BenchError, match=r"no run of small has ciou@0\.5, which its figure shows"):
+        figure_of(table(results, "curve", BASE))
+
+
+def test_a_bound_that_no_floor_has_is_left_out(results: Path, accept: Accept) -> None:
+    record = accept(BASE, 0, {"ciou": [0.2, 0.8], "hit@0.5": [0, 1]})
+    path = results / f"{record.id}.json"
+    only = {"center": Figures({"ciou@0.5": 0.2})}
+    write_record(results, replace(record, floors=only)).rename(path)
+
+    drawn = lines_of(figure_of(table(results, "success", BASE)))
+
+    assert drawn["best floor that is no line here"].T.tolist() == [[0.5, 20.0]]
+
+
 @pytest.mark.parametrize("figure", ["success", "onscreen", "curve", "categories"])
 def test_a_figure_is_a_picture_of_the_same_bytes(
     figure: str, results: Path, accept: Accept, tmp_path: Path

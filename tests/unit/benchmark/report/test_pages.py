@@ -125,6 +125,19 @@ def test_protocols_stand_side_by_side_with_their_own_bounds(record: Record) -> N
     assert "52.4" == table.lines[0].cells[0].text
 
 
+def test_a_floor_that_a_protocol_lacks_is_no_0_on_the_page_of_a_run(record: Record) -> None:
+    name, board = next(iter(record.protocols.items()))
+    without = {floor: replace(each, metrics={}) for floor, each in board.floors.items()}
+    lacking = replace(record, protocols={name: replace(board, floors=without)})
+
+    page = run_page(FoundRun(lacking, Path("x.csv"), is_accepted=True), again(lacking))
+
+    assert page.protocols is not None
+    (line,) = page.protocols.lines
+    titled = zip(page.protocols.columns, line.cells, strict=True)
+    assert ["-", "-"] == [cell.text for column, cell in titled if column.title == "best floor"]
+
+
 def found(results: Path, *records: Record) -> tuple[Board, Mapping[str, FoundRun]]:
     runs = found_runs(results, [], None).runs
     return board_of(*(runs[record.id].record for record in records)), runs
