@@ -27,6 +27,37 @@ TINY = (
 """Settings under which a method learns nothing, on `synthetic`, in a second."""
 
 
+SBATCH = """
+import os, re, shutil, subprocess, sys
+shutil.copy(sys.argv[1], os.environ["FAKE_SLURM"])
+last = int(re.search(r"--array=0-([0-9]+)", open(sys.argv[1]).read())[1])
+for task in range(last + 1):
+    own = {"JOB_ID": f"{80 + task}", "ARRAY_JOB_ID": "77", "ARRAY_TASK_ID": f"{task}",
+           "NODEID": "0", "PROCID": "0", "LOCALID": "0", "NTASKS": "1", "JOB_NUM_NODES": "1"}
+    environment = os.environ | {f"SLURM_{name}": value for name, value in own.items()}
+    subprocess.Popen(["bash", os.environ["FAKE_SLURM"]], env=environment,
+                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print("Submitted batch job 77")
+"""
+SRUN = """
+import os, sys
+words = sys.argv[1:]
+names = {"%A": os.environ["SLURM_ARRAY_JOB_ID"], "%a": os.environ["SLURM_ARRAY_TASK_ID"], "%t": "0"}
+for option, descriptor in (("--output", 1), ("--error", 2)):
+    path = words[words.index(option) + 1]
+    for mark, name in names.items():
+        path = path.replace(mark, name)
+    os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
+command = words[words.index("--error") + 2:]
+os.execvp(command[0], command)
+"""
+SACCT = """
+print("JobID|State|NodeList")
+for task in range(2):
+    print(f"77_{task}|RUNNING|node")
+"""
+
+
 class Outcome(NamedTuple):
     """What a command left behind."""
 
@@ -103,3 +134,16 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for SLURM that starts every task at once; where it puts the batch file."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", SACCT)):
+        (commands / name).write_text(f"#!{sys.executable}{text}")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "batch.sh"))
+    return tmp_path / "batch.sh"
