@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Literal, NamedTuple, TypeVar
 
 from rich import box
@@ -29,6 +28,7 @@ from benchmark.experiment import (
     unavailable,
 )
 from benchmark.markdown import markdown_table
+from benchmark.ranking import over_seeds
 from benchmark.records import BOXES, Figures, ProtocolFigures, Record
 from benchmark.settings import flat
 from metrics.scoring import LOWER_IS_BETTER
@@ -201,14 +201,15 @@ def means(runs: Sequence[StoredRun], protocol: str, keys: Sequence[str]) -> dict
     boards = [figures_under(run.record, protocol) for run in runs]
     found = {}
     for key in keys:
-        values = [100 * board.metrics[key] for board in boards if key in board.metrics]
-        ends = [board.ci95[key] for board in boards if key in board.ci95]
-        if values:
+        measured = over_seeds(boards, key)
+        if measured is not None:
+            low, high = measured.interval or (None, None)
+            drawn = _spread_of_draws(runs, boards, key)
             found[key] = Mean(
-                mean=fmean(values),
-                sd=stdev(values) if len(values) > 1 else _spread_of_draws(runs, boards, key),
-                low=100 * fmean(low for low, _ in ends) if ends else None,
-                high=100 * fmean(high for _, high in ends) if ends else None,
+                mean=100 * measured.value,
+                sd=drawn if measured.spread is None else 100 * measured.spread,
+                low=None if low is None else 100 * low,
+                high=None if high is None else 100 * high,
             )
     return found
 
