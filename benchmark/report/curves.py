@@ -48,13 +48,15 @@ class Curves:
         ceiling: height of the ceiling's line; None where it is not known.
         table: share of clips at some thresholds, for every row.
         without: rows whose scores are not on this disk.
+        mapless: how many rows answer no map.
     """
 
     drawn: tuple[DrawnCurve, ...]
     marks: tuple[Mark, ...]
     ceiling: float | None
     table: Table
-    without: tuple[str, ...]
+    without: tuple[Head, ...]
+    mapless: int
 
     @property
     def listed(self) -> list[DrawnCurve]:
@@ -80,10 +82,14 @@ def curves_of(board: Board, runs: Mapping[str, FoundRun]) -> Curves | None:
     lines: list[Line] = []
     drawn: list[DrawnCurve] = []
     without = []
+    mapless = 0
     for row in board.section.rows:
+        if not row.first.card.localises:
+            mapless += 1
+            continue
         found = [curve for one in row.records if (curve := _curve(runs[one.id])) is not None]
         if not found:
-            without.append(row.label)
+            without.append(board.head(row, "../"))
             continue
         place = len(lines)
         colour = place if place < COLOURS else None
@@ -104,7 +110,7 @@ def curves_of(board: Board, runs: Mapping[str, FoundRun]) -> Curves | None:
     table = Table("success", caption, columns, tuple(lines), bounds)
     ceiling = board.section.ceiling.get("ciou@0.5")
     height = None if ceiling is None else _y(ceiling)
-    return Curves(tuple(reversed(drawn)), _marks(board), height, table, tuple(without))
+    return Curves(tuple(reversed(drawn)), _marks(board), height, table, tuple(without), mapless)
 
 
 def _curve(run: FoundRun) -> Curve | None:

@@ -176,8 +176,21 @@ def test_a_run_without_scores_has_no_curve_and_is_named(
     curves = curves_of(*found(results, record, other))
 
     assert curves is not None
-    assert ("hardpos (method.positives=random)",) == curves.without
+    assert [("hardpos", ("method.positives=random",))] == [head[:2] for head in curves.without]
     assert 1 == len(curves.drawn)
+
+
+def test_a_row_without_a_map_is_counted_and_not_called_missing(
+    record: Record, write_results: WriteResults
+) -> None:
+    other = replace(record, id="other", overrides=("method.positives=random",),
+                    card=replace(record.card, localises=False),
+                    config={**record.config, "method": {"positives": "random"}})  # fmt: skip
+
+    curves = curves_of(*found(write_results(record, other), record, other))
+
+    assert curves is not None
+    assert ((), 1, 1) == (curves.without, curves.mapless, len(curves.drawn))
 
 
 def test_parts_are_means_over_their_own_clips(record: Record, write_results: WriteResults) -> None:
