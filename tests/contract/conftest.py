@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -134,6 +135,19 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """``free_port()``: a port of this machine on which nothing listens."""
+
+    def port() -> int:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            number: int = one.getsockname()[1]
+            return number
+
+    return port
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,27 +63,21 @@ def on_all(found: list[tuple[int, str, str]]) -> list[str]:
     return [out for _, out, _ in found]
 
 
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
-
-
 @pytest.fixture
-def torchrun(tmp_path: Path) -> dict[str, str]:
+def torchrun(tmp_path: Path, free_port: Callable[[], int]) -> dict[str, str]:
     """What torchrun tells each of two processes; the first of them keeps the store."""
     return {"RANK": "{rank}", "LOCAL_RANK": "{rank}", "GROUP_RANK": "0", "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(),
+            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
             "TORCHELASTIC_RUN_ID": "none", "AFTER": str(tmp_path / "after")}  # fmt: skip
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> dict[str, str]:
+def slurm(tmp_path: Path, free_port: Callable[[], int]) -> dict[str, str]:
     """What srun tells each of two tasks on a node."""
     return {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
             "SLURM_PROCID": "{rank}", "SLURM_LOCALID": "{rank}", "SLURM_NODEID": "0",
             "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "avloc", "SLURM_NODELIST": "127.0.0.1",
-            "MASTER_PORT": free_port(), "AFTER": str(tmp_path / "after")}  # fmt: skip
+            "MASTER_PORT": str(free_port()), "AFTER": str(tmp_path / "after")}  # fmt: skip
 
 
 def results_of(folder: Path) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -73,17 +72,20 @@ def shown() -> list[tuple[str, str]]:
     found = []
     for page in sorted(DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        for block in re.findall(r"```(?:console|sh)?\n(.*?)```", text, flags=re.DOTALL):
+        for block in re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL):
             lines = [" ".join(line.partition(" #")[0].split()) for line in block.splitlines()]
             found += [(page.stem, line) for line in lines if line.startswith(PROGRAMS)]
     return [(page, line) for page, line in found if page not in RUN_BY_OTHERS]
+
+
+SHOWN = shown()
 
 
 def commands(*programs: str, devices: bool = False) -> list[Any]:
     """Those that begin so, and ask for several devices or not."""
     return [
         pytest.param(line.removeprefix("uv run "), id=f"{page}-{line.removeprefix('uv run ')}"[:80])
-        for page, line in shown()
+        for page, line in SHOWN
         if line.removeprefix("uv run ").startswith(programs) and devices == ("devices=8" in line)
     ]
 
@@ -95,8 +97,8 @@ ON_SLURM = commands("bench launch ", devices=True)
 
 def test_no_command_is_left_out() -> None:
     (watching,) = commands("tensorboard ")
-    assert len(shown()) == len([*ALONE, *TOGETHER, *ON_SLURM, watching])
-    assert len(shown()) > 60
+    assert len(SHOWN) == len([*ALONE, *TOGETHER, *ON_SLURM, watching])
+    assert len(SHOWN) > 60
 
 
 class Shelf:
@@ -143,7 +145,9 @@ class Shelf:
     def _run(self, method: str, data: str, *words: str) -> Path:
         """The folder of a finished dry run, alone in its folder of runs."""
         runs = self.folder / "-".join(("runs", method, data, *words))
-        place = SYNTHETIC if data == "synthetic" else (f"data.root={self.miniature(data)}",)
+        place: tuple[str, ...] = (
+            SYNTHETIC if data == "synthetic" else (f"data.root={self.miniature(data)}",)
+        )
         place += (SHORT_SOUNDS,) if method in OF_RESNETS and data != "synthetic" else ()
         done = self.bench("run", "--method", method, "--data", data, "--dry-run", *SMALL, *place,
                           *words, f"logging.runs={runs}")  # fmt: skip
@@ -236,17 +240,11 @@ def test_a_command_goes_through(
     assert done.code == 0, done.err
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("line", TOGETHER)
 def test_a_command_for_several_devices_goes_through_on_two(
-    line: str, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    line: str, shelf: Shelf, free_port: Callable[[], int], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     (tmp_path / "srun").write_text(SRUN)
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -288,7 +286,7 @@ def test_a_grid_goes_through_on_slurm(
 
 
 def test_the_command_that_shows_curves_starts(
-    bench: Bench, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, free_port: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (line,) = commands("tensorboard ")
