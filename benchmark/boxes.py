@@ -103,6 +103,13 @@ def box_columns(found: BoxScores, ids: Sequence[str]) -> dict[str, NDArray[np.fl
     return columns
 
 
+def overlapping_pairs(boxes: NDArray[np.float32]) -> int:
+    """In how many clips both boxes of ``(N, 2, 4)`` overlap, NaN being none."""
+    best, second = boxes[:, 0], boxes[:, 1]
+    sides = np.minimum(best[:, 2:], second[:, 2:]) - np.maximum(best[:, :2], second[:, :2])
+    return int((sides > 0).all(1).sum())
+
+
 def own_rule_correct(
     own: Answers, other: Answers, truth: Sequence[Truth], test_ids: Sequence[str]
 ) -> dict[str, float]:

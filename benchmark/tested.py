@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.boxes import BoxScores, box_scores, own_rule_correct
+from benchmark.boxes import BoxScores, box_scores, overlapping_pairs, own_rule_correct
 from benchmark.evaluator import (
     OWN_SOUND,
     SWAPPED_SOUND,
@@ -110,6 +110,8 @@ def tested_method(
         thresholds=scores[PROTOCOL].thresholds,
     )
     boxes = box_scores(own, other, test.ids, truth, PROTOCOL, method.card.boxes)
+    if method.card.boxes == 2 and own.boxes is not None:
+        stages.note("clips_whose_two_boxes_overlap", overlapping_pairs(own.boxes))
     onscreen = own_rule_correct(own, other, truth, test.ids)
     seconds = time.monotonic() - started
     return Tested(scores, swapped, own, other, seconds, sources, swapped_sources, boxes, onscreen)

@@ -32,7 +32,7 @@ from methods.chunks import in_chunks
 from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.lstm import LSTM
-from methods.negatives import derangement, of_other_clips, require_other_clips
+from methods.negatives import derangement, of_others_at_this_step, require_other_clips
 from methods.streams import Streams, require_own_weights, small_streams, weights_given
 from methods.two_stream import SMALL_CHANNELS, SMALL_STRIDE
 from methods.vgg import vgg16_map
@@ -105,6 +105,7 @@ class Proposal(Method):
     Config = ProposalConfig
     config: ProposalConfig
     median_distances: Tensor  # (2,) of own and of other sounds, -1 until they are fitted
+    wrong_frames: Tensor  # (2,) int64, near and all of the running epoch
     card = MethodCard(
         paper="Xuan et al. 2022",
         pretraining="streams",
@@ -153,6 +154,7 @@ class Proposal(Method):
             self.u_s = nn.Linear(heard, size, bias=False)
             self.to_frame = Head(seen, size, zero_mean=zero_mean)
         self.register_buffer("median_distances", torch.full((2,), -1.0))
+        self.register_buffer("wrong_frames", torch.zeros(2, dtype=torch.int64))
 
     @property
     def inputs(self) -> Inputs:
@@ -236,6 +238,8 @@ class Proposal(Method):
     def loss_of(self, streams: Embedded) -> Tensor:
         """The loss of streams that meet in one space."""
         own = seen_by(streams.sound, streams.box, streams.exists)
+        if self.training:
+            self.count_wrong_frames(streams)
         if self.config.loss == "infonce":
             loss = self.all_pairs_loss(streams, own)
         else:
@@ -248,8 +252,7 @@ class Proposal(Method):
     def triplet_loss(self, streams: Embedded, own: Tensor) -> Tensor:
         """Ratio of the distances of f_v from the own sound and from that of another clip."""
         sound = streams.sound
-        draw = (self.current_epoch, self.global_step) if self.training else (0, 0)
-        other = of_other_clips(self.by_clip(sound), self.seed, *draw).flatten(0, 1)
+        other = of_others_at_this_step(self, self.by_clip(sound)).flatten(0, 1)
         if self.config.query == "positive":
             return distance_ratio_loss(own, sound, other)
         under_other = seen_by(other, streams.box, streams.exists)
@@ -279,6 +282,29 @@ class Proposal(Method):
         target = rows.unsqueeze(1).expand(-1, sounds.shape[1])
         return F.cross_entropy(found / self.config.temperature, target)
 
+    @torch.no_grad()
+    def count_wrong_frames(self, streams: Embedded) -> None:
+        """Counts how often the frame of another clip, seen by a sound, lies near that sound.
+
+        Nearer than to the sound of the negative, that is. Half of them where the loss has to look
+        at the frame; all where the sound that asks gives its own answer away. The boxes of a frame
+        stay those that its own sound selected.
+        """
+        sound = self.by_clip(streams.sound)
+        sounds, negatives = (
+            gathered(each) for each in (sound, of_others_at_this_step(self, sound))
+        )
+        asking = ((own_rows(len(sounds)) + 1) % len(sounds)).to(sound.device)
+        own, other = (each[asking].flatten(0, 1) for each in (sounds, negatives))
+        seen = self.comparable(seen_by(own, streams.box, streams.exists))
+        nearer = distance(seen, self.comparable(own)) < distance(seen, self.comparable(other))
+        counts = torch.stack([nearer.sum(), torch.ones_like(nearer).sum()])
+        self.wrong_frames += sum_over_ranks(counts)
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the count of an epoch."""
+        self.wrong_frames.zero_()
+
     def by_clip(self, rows: Tensor) -> Tensor:
         """Rows ``(B T, ...)`` of segments as ``(B, T, ...)``."""
         return rows.reshape(-1, self.config.num_segments, *rows.shape[1:])
@@ -291,11 +317,17 @@ class Proposal(Method):
         """Boxes by falling d, the location map, d_on, and whether the sound is on screen.
 
         Absent boxes are NaN with score 0. A frame without proposals has none, and confidence 0.
-        With ``sources: 2`` there are two boxes, see :func:`two_sources`.
+        With ``sources: 2`` there are two boxes, see :func:`two_sources`. Boxes are not compared in
+        half precision, in which several would be equally like the sound.
         """
         rows = torch.arange(len(clip.target), device=clip.target.device)
         places = rows * self.config.num_segments + clip.target
         streams = self.embedded(clip)
+        with torch.autocast(places.device.type, enabled=False):
+            return self.answer(streams, places)
+
+    def answer(self, streams: Embedded, places: Tensor) -> Localization:
+        """What the segments at the given places ``(B,)`` of the streams answer."""
         sound, box, exists = streams.sound[places], streams.box[places], streams.exists[places]
         proposals, location_map = streams.proposals[places], streams.location_map
         scores = similarity(sound, box, exists)
@@ -307,7 +339,7 @@ class Proposal(Method):
         activation = scores.amax(1) if scores.shape[1] else sound.new_zeros(len(sound))
         boxes, scores = ranked(proposals, scores, exists)
         if self.config.sources == 2:
-            boxes, scores, _ = two_sources(boxes, scores)
+            boxes, scores = two_sources(boxes, scores)
         return Localization(
             heatmap, activation, boxes, scores, on_screen=self.on_screen(apart, activation)
         )
@@ -361,11 +393,17 @@ class Proposal(Method):
         return float(torch.cat(found).median())
 
     def figures(self) -> dict[str, float]:
-        """m_on and the medians that it is the mean of."""
+        """m_on, the medians it is the mean of, and the share of wrong frames of the last epoch."""
         own, other = self.median_distances.tolist()
-        if own < 0:
-            return {}
-        return {"m_on": (own + other) / 2, "distance_own_sound": own, "distance_other_sound": other}
+        near, all_of_them = self.wrong_frames.tolist()
+        found = {"wrong_frames_near_own_sound": near / all_of_them} if all_of_them else {}
+        if own >= 0:
+            found |= {
+                "m_on": (own + other) / 2,
+                "distance_own_sound": own,
+                "distance_other_sound": other,
+            }
+        return found
 
 
 class Head(nn.Module):
@@ -578,9 +616,13 @@ def proposal_confidence(
         constant.
     """
     boxes = pixel_boxes(proposals, size)
-    lowest, highest = (each.unsqueeze(1) for each in map_extremes(location_map, size))
-    above = (box_sums(location_map, boxes, size) - lowest * boxes.area).clamp(min=0)
-    scale = highest if grm == "paper" else highest - lowest
+    # Weights of a pixel add up to 1, so the lowest may be taken off the cells first: taken off the
+    # sums, it would leave of a map that is almost constant little but their rounding.
+    base = location_map.amin((1, 2))
+    risen = location_map - base.view(-1, 1, 1)
+    lowest, highest = (each.unsqueeze(1) for each in map_extremes(risen, size))
+    above = box_sums(risen - lowest.unsqueeze(2), boxes, size).clamp(min=0)
+    scale = base.unsqueeze(1) + highest if grm == "paper" else highest - lowest
     confidence = torch.where(highest > lowest, above / scale, 0.0)
     return confidence if proposal_score == "sum" else confidence / boxes.area
 
@@ -732,33 +774,28 @@ def ranked(proposals: Tensor, scores: Tensor, exists: Tensor) -> tuple[Tensor, T
     return proposals.gather(1, order.unsqueeze(-1).expand(-1, -1, 4)), scores.gather(1, order)
 
 
-class TwoSources(NamedTuple):
-    """The boxes of two sources, best first."""
-
-    boxes: Tensor  # (N, 2, 4), NaN where a frame has fewer proposals
-    scores: Tensor  # (N, 2)
-    overlapping: Tensor  # (N,) bool: no other box was clear of the best one
-
-
-def two_sources(boxes: Tensor, scores: Tensor) -> TwoSources:
+def two_sources(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """The best box and the next best that does not overlap it (4.3).
 
-    Where all others overlap it, the one with the least IoU, the best of equal ones; the pair is
-    flagged (not given in the paper).
+    Where all others overlap it, the one with the least IoU, the best of equal ones (not given in
+    the paper).
 
     Args:
         boxes: ``(N, K, 4)`` best first, NaN where there is none.
         scores: ``(N, K)``.
+
+    Returns:
+        Boxes ``(N, 2, 4)``, NaN where a frame has fewer proposals, and their scores ``(N, 2)``.
     """
     boxes, scores = (F.pad(boxes, (0, 0, 0, 2), value=torch.nan), F.pad(scores, (0, 2)))
     if boxes.shape[0] == 0:
-        return TwoSources(boxes[:, :2], scores[:, :2], scores[:, 0].bool())
+        return boxes[:, :2], scores[:, :2]
     iou = torch.stack([box_iou(one[:1], one)[0] for one in boxes])  # (N, K + 2), NaN if absent
     iou[:, 0] = torch.inf
-    least, second = iou.nan_to_num(2.0, posinf=3.0).min(1)  # the first of equal ones
+    second = iou.nan_to_num(2.0, posinf=3.0).argmin(1)  # the first of equal ones
     places = torch.stack([torch.zeros_like(second), second], 1)
     pair = boxes.gather(1, places.unsqueeze(-1).expand(-1, -1, 4))
-    return TwoSources(pair, scores.gather(1, places), (least > 0) & (least <= 1))
+    return pair, scores.gather(1, places)
 
 
 def covered_map(proposals: Tensor, scores: Tensor, cells: int) -> Tensor:

@@ -5,6 +5,7 @@ from benchmark.boxes import (
     box_figures,
     box_scores,
     mean_with_interval,
+    overlapping_pairs,
     own_rule_correct,
 )
 from benchmark.evaluator import Answers
@@ -47,6 +48,14 @@ def test_two_boxes_are_one_prediction() -> None:
 
     assert found is not None
     assert found.own.values["ciou"].tolist() == [0.5, 0.5]
+
+
+def test_pairs_that_overlap_are_counted_and_those_that_touch_or_are_none_are_not() -> None:
+    nothing = [np.nan] * 4
+
+    pairs = [[LEFT, RIGHT], [LEFT, WHOLE], [WHOLE, nothing], [nothing, nothing]]
+
+    assert overlapping_pairs(np.array(pairs, np.float32)) == 1
 
 
 def test_a_method_of_maps_has_no_board_of_boxes() -> None:

@@ -370,6 +370,20 @@ def test_a_box_has_at_least_a_pixel_wherever_it_lies():
     assert found.area.tolist() == [[1, 1, 8]]
 
 
+@pytest.mark.parametrize("proposal_score", ["sum", "mean"])
+def test_an_almost_constant_map_ranks_proposals_as_in_double_precision(proposal_score: str):
+    noise = torch.rand(8, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    location_map = (1 + 1e-5 * noise).float()  # as a softmax over channels may be
+    proposals = some_boxes(8, 100)
+
+    found, exact = (
+        proposal_confidence(each, proposals, 224, proposal_score=proposal_score)
+        for each in (location_map, location_map.double())
+    )
+
+    torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=0)
+
+
 def test_a_constant_map_gives_no_proposal_an_edge():
     found = proposal_confidence(torch.full((1, 4, 4), 0.25), some_boxes(1, 3), 32, grm="minmax")
 
@@ -407,6 +421,21 @@ def test_autocast_selects_the_same_proposals():
         selected = method.selected(location_map, proposals)
 
     assert torch.equal(selected, method.selected(location_map, proposals))
+
+
+def test_autocast_ranks_boxes_by_the_same_likeness():
+    method = method_of(max_proposals=20, kept_proposals=20, **WEIGHTS).float().eval()
+    method.streams = Given(*(each.float() for each in features()))
+    streams = method.embedded(clips()._replace(proposals=some_boxes(BATCH, 1, 20)))
+    method.embedded = lambda clip: streams
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method.localize(clips())
+
+    expected = method.localize(clips())
+    assert found.box_scores.dtype == torch.float32
+    assert torch.equal(found.boxes, expected.boxes)
+    assert torch.equal(found.on_screen, expected.on_screen)
 
 
 def test_the_space_norm_is_a_softmax_of_cosines_over_cells():
@@ -502,6 +531,28 @@ def test_statistics_of_boxes_count_those_alone_that_exist():
     assert found[~exists].eq(0).all()
 
 
+@pytest.mark.parametrize("loss", ["ratio", "infonce"])
+def test_wrong_frames_near_the_sound_that_sees_them_are_counted(loss: str):
+    method = method_of(segments=2, loss=loss, **WEIGHTS).train()
+
+    method.loss(Batch(clips(segments=2)))
+
+    equations, near = Equations(method), 0
+    other = derangement(BATCH, seed=0, epoch=0, step=0).tolist()
+    for row, segment in itertools.product(range(BATCH), range(2)):
+        sound, negative = (equations.f_s(each, segment) for each in (row, other[row]))
+        _, _, f_box, *_ = equations.streams((row - 1) % BATCH, segment)
+        seen = f_v(sound, f_box)
+        if loss == "infonce":  # which knows directions alone
+            seen, sound, negative = (
+                each / np.linalg.norm(each) for each in (seen, sound, negative)
+            )
+        near += np.linalg.norm(seen - sound) < np.linalg.norm(seen - negative)
+    assert method.figures() == {"wrong_frames_near_own_sound": near / BATCH / 2}
+    method.on_train_epoch_start()
+    assert method.figures() == {}
+
+
 def test_without_selection_all_proposals_are_met_and_no_frame_is():
     method = method_of(selection="none", **WEIGHTS).eval()
 
@@ -530,27 +581,26 @@ WIDE, WHOLE = [0.0, 0.0, 0.6, 1.0], [0.0, 0.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
-    ("boxes", "pair", "overlapping"),
+    ("boxes", "pair"),
     [
-        ([LEFT, WIDE, RIGHT], (0, 2), False),
-        ([LEFT, RIGHT, RIGHT], (0, 1), False),
-        ([LEFT, WIDE, WHOLE], (0, 2), True),
-        ([LEFT, ABSENT, ABSENT], (0, None), False),
-        ([ABSENT, ABSENT, ABSENT], (None, None), False),
+        ([LEFT, WIDE, RIGHT], (0, 2)),
+        ([LEFT, RIGHT, RIGHT], (0, 1)),
+        ([LEFT, WIDE, WHOLE], (0, 2)),
+        ([LEFT, ABSENT, ABSENT], (0, None)),
+        ([ABSENT, ABSENT, ABSENT], (None, None)),
     ],
     ids=["next best apart", "best of equal ones", "least overlap", "one box", "no box"],
 )
 def test_the_second_source_is_the_next_best_box_without_overlap(
-    boxes: list[list[float]], pair: tuple[int | None, ...], overlapping: bool
+    boxes: list[list[float]], pair: tuple[int | None, ...]
 ):
     given, scores = torch.tensor([boxes]), torch.tensor([[0.9, 0.5, 0.4]])
 
-    found = two_sources(given, scores)
+    found, found_scores = two_sources(given, scores)
 
     expected = [ABSENT if place is None else boxes[place] for place in pair]
-    torch.testing.assert_close(found.boxes[0], torch.tensor(expected), equal_nan=True)
-    assert found.overlapping.item() is overlapping
-    for place, score in zip(pair, found.scores[0], strict=True):
+    torch.testing.assert_close(found[0], torch.tensor(expected), equal_nan=True)
+    for place, score in zip(pair, found_scores[0], strict=True):
         assert place is None or score == scores[0, place]
 
 
