@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -261,30 +259,9 @@ def test_the_rows_of_an_experiment_that_have_records_are_skipped(
     assert "hardpos, seed 2" in [cell["cell"] for cell in said["cells"]]
 
 
-DOCS = (Path(__file__).parents[2] / "docs" / "launch.md").read_text(encoding="utf-8")
-SHOWN = [
-    line.removeprefix("uv run bench ")
-    for block in re.findall(r"```console\n(.*?)```", DOCS, flags=re.DOTALL)
-    for line in block.splitlines()
-]
-ON_SLURM = re.search(r"```\nuv run bench (launch .*?)```", DOCS, flags=re.DOTALL)
-
-
-@pytest.mark.parametrize("line", SHOWN)
-def test_a_command_of_the_page_composes_its_grid(
-    line: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    assert (0, "No job is running.\n") == bench(*shlex.split(line), "--cancel")[:2]
-
-
-def test_the_command_of_the_page_for_slurm_composes_its_grid(
-    bench: Bench, slurm: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(slurm.parent)
-    assert ON_SLURM is not None
-    words = shlex.split(ON_SLURM[1].replace("\\\n", " "))
+def test_where_no_job_runs_nothing_is_cancelled(bench: Bench, slurm: Path, tmp_path: Path) -> None:
+    words = ("launch", "--method", "lvs", "--data", "synthetic", "--executor", "slurm",
+             "--slurm", "time=90", f"logging.runs={tmp_path}")  # fmt: skip
 
     assert (0, "No job is running.\n") == bench(*words, "--cancel")[:2]
     assert (0, '{"cancelled": []}\n') == bench(*words, "--cancel", "--json")[:2]
