@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmark.named_files import named_files
 from benchmark.records import Record
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, PATHS, flat, kind_name, nested, parsed
@@ -91,9 +92,18 @@ class RunConfig:
     overrides: tuple[str, ...] = field(default=())
 
     def identity(self) -> dict[str, Any]:
-        """What can change a score: names and values without devices, workers, logging, paths."""
+        """What can change a score: names and values without devices, workers, logging, paths.
+
+        Of files of weights the content is part of it.
+        """
         kept = {key: self.values[key] for key in self.values if not NOT_IN_HASH.fullmatch(key)}
-        return {"method": self.method_name, "data": self.data_name, "values": kept}
+        files = named_files(kept)
+        return {
+            "method": self.method_name,
+            "data": self.data_name,
+            "values": kept,
+            **({"files": files} if files else {}),
+        }
 
     def tree(self) -> dict[str, Any]:
         """The values as a nested dict."""

@@ -35,6 +35,7 @@ from benchmark.checkpoints import (
 from benchmark.compiling import compiled
 from benchmark.config import RunConfig
 from benchmark.logs import Panel, Rates, close, loggers_of
+from benchmark.named_files import named_files
 from benchmark.ranks import from_first, is_first_rank, launcher
 from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash
 from datamodules.atomic_files import drop_unfinished, write_json
@@ -80,7 +81,14 @@ class StageRunner:
             and not TRUTH_ONLY.fullmatch(key)
         }
         kind = f"{type(method).__module__}.{type(method).__qualname__}"
-        return {"kind": kind, "method": own, "optim": asdict(method.optim), "run": shared}
+        files = named_files({**shared, **{f"method.{key}": value for key, value in own.items()}})
+        return {
+            "kind": kind,
+            "method": own,
+            "optim": asdict(method.optim),
+            "run": shared,
+            **({"files": files} if files else {}),
+        }
 
     def _apart(self, method: Method, settings: Mapping[str, object]) -> "StageRunner":
         """A runner under other settings, which tells what it does to this one."""

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
@@ -362,6 +363,26 @@ def test_shards_in_place_of_a_root_do_not_change_what_a_run_is() -> None:
     in_shards = compose("lvs", "vggss", overrides=["data.shards=s3://b", "data.shard_cache_gb=9"])
 
     assert at_root.identity() == in_shards.identity()
+
+
+@pytest.mark.parametrize("is_run", [False, True], ids=["file", "folder of a run"])
+def test_weights_of_another_content_are_another_run(tmp_path: Path, is_run: bool) -> None:
+    place = tmp_path / "weights.pt"
+    if is_run:
+        place = tmp_path / "training" / "weights.pt"
+        place.parent.mkdir()
+    place.write_bytes(b"first")
+    named = f"method.pretrained={tmp_path if is_run else place}"
+    first = composed(named).identity()
+
+    place.write_bytes(b"other")
+
+    assert first != composed(named).identity()
+    assert first["files"] == {"method.pretrained": hashlib.sha256(b"first").hexdigest()}
+
+
+def test_a_name_of_a_hub_is_no_file() -> None:
+    assert "files" not in composed("method.pretrained=resnet18.a1_in1k").identity()
 
 
 def test_every_other_setting_changes_what_a_run_is() -> None:
