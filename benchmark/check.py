@@ -124,13 +124,25 @@ def subject_of(name: str, overrides: Sequence[str] = ()) -> Subject:
         overrides: settings ``key=value``, such as files that it must start from.
 
     Raises:
-        BenchError: no such method, it cannot be imported, or it is a floor.
+        BenchError: no such method, it cannot be imported, it is a floor, or a setting is wrong.
     """
     kind: type[Method] = METHOD_REGISTRY.load(name, Method)  # type: ignore[type-abstract]
     card = getattr(kind, "card", None)
     if card is not None and card.floor:
         raise BenchError(f"{name} is a floor, a rule of the metrics; there is nothing to check")
-    return Subject(name, kind, tuple(overrides))
+    subject = Subject(name, kind, tuple(overrides))
+    if overrides and _composes(Subject(name, kind)):
+        subject.config()
+    return subject
+
+
+def _composes(subject: Subject) -> bool:
+    """Whether a method has settings at all; where it has none, that is a fault of its own."""
+    try:
+        subject.config()
+    except Exception:  # it runs somebody else's code
+        return False
+    return True
 
 
 def verdict(subject: Subject) -> Iterator[Finding]:

@@ -303,6 +303,11 @@ def test_a_floor_has_nothing_to_check() -> None:
         subject_of("center")
 
 
+def test_a_setting_that_the_user_mistyped_is_no_fault_of_the_method() -> None:
+    with pytest.raises(BenchError, match=r"unknown setting 'method\.foo'"):
+        subject_of("Sound", ("method.foo=1",))
+
+
 def test_a_finding_is_read_in_lines() -> None:
     kept = Finding("hears", "Another sound gives another answer.", None)
     broken = kept._replace(fault="word " * 30)
