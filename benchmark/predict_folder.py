@@ -103,9 +103,15 @@ def predict_folder(
         extractor: of proposals, where the method asks for them.
 
     Raises:
-        BenchError: none of the files could be answered, ``out`` cannot be made, or an answer would
-            replace what is read or is no older answer; nothing is written then.
+        BenchError: none of the files could be answered, ``out`` cannot be made or is the folder of
+            the files, or an answer would replace what is read or is no older answer; nothing is
+            written then.
     """
+    if any(path.parent.resolve() == out.resolve() for path in files.asked):
+        raise BenchError(
+            f"--out {out} is the folder that is asked about, where pictures of answers would be "
+            "asked about next time; give --out another folder"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

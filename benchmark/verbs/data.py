@@ -198,6 +198,11 @@ def _shards(options: argparse.Namespace) -> int:
 
     if options.size < 1:
         raise BenchError(f"--size must be at least 1 MB, got {options.size}")
+    if options.out.resolve().is_relative_to(options.root.resolve()):
+        raise BenchError(
+            f"--out {options.out} lies in the data root, whose lists and annotations go into the "
+            "shards; give --out a folder outside it"
+        )
     kind, config = data_alone(options.data, (*options.overrides, f"data.root={options.root}"))
     if not (issubclass(kind, FolderClips) and isinstance(config, FolderConfig)):
         raise BenchError(f"data {options.data} has no files under a root that shards could hold")

@@ -82,6 +82,16 @@ def test_a_mistake_is_one_line(
     assert done.err.count("\n") == 1
 
 
+def test_shards_do_not_go_into_the_root_that_they_are_made_of(bench: Bench, root: Path) -> None:
+    out = root / "shards"
+
+    done = bench("shards", "vggss", "--root", root, "--out", out)
+
+    assert done.code == 2
+    assert f"--out {out} lies in the data root" in done.err
+    assert not out.exists()
+
+
 def test_a_shard_that_is_missing_ends_the_run_with_its_name(
     bench: Bench, root: Path, shards: Path, tmp_path: Path
 ) -> None:
