@@ -79,6 +79,30 @@ def composed(options: argparse.Namespace, seed: int | None) -> "RunConfig":
     )
 
 
+def results_of(options: argparse.Namespace) -> Path:
+    """The folder of ``--results``, or that of this package; see :func:`given_folder`."""
+    return given_folder(options.results, "--results", "accepted records", default=RESULTS)
+
+
+def given_folder(given: Path | None, option: str, holds: str, *, default: Path) -> Path:
+    """The folder that an option names, or its default, which may be absent.
+
+    Args:
+        given: value of the option, None where it is left out.
+        option: its name.
+        holds: what lies in such a folder.
+        default: taken where the option is left out.
+
+    Raises:
+        BenchError: it was given and is no folder.
+    """
+    if given is None:
+        return default
+    if not given.is_dir():
+        raise BenchError(f"{option} {given} is no folder; give a folder of {holds}")
+    return given
+
+
 def print_table(table: "RenderableType") -> None:
     """Prints a table for people, as wide as the terminal."""
     from rich.console import Console

@@ -12,8 +12,10 @@ from benchmark.verbs.parsing import (
     RESULTS,
     Verbs,
     declared,
+    given_folder,
     print_table,
     quiet_lightning,
+    results_of,
     write_or_check,
 )
 from metrics.errors import BenchError
@@ -36,8 +38,8 @@ def add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
                         "runs agree")  # fmt: skip
     parser.add_argument("--data", metavar="D", help="with field: this data set alone")
     parser.add_argument("--on", choices=("synthetic",), help="our rows on other data")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--results", type=Path, metavar="DIR")
+    parser.add_argument("--runs", type=Path, metavar="DIR")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the table's figure")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print JSON on standard output")
@@ -47,6 +49,8 @@ def add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 def _table(options: argparse.Namespace) -> int:
     if options.all != (options.name is None):
         raise BenchError("give the NAME of one table (bench list experiments), or --all, not both")
+    options.results = results_of(options)
+    options.runs = given_folder(options.runs, "--runs", "runs", default=Path("runs"))
     if options.name == "field":
         return _field(options)
     if options.data is not None:
@@ -189,7 +193,7 @@ def add_compare(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser.add_argument("--metric", action="append", default=[], metavar="KEY",
                         help="compare only this; may be given several times")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--results", type=Path, metavar="DIR")
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
 
 
@@ -197,7 +201,7 @@ def _compare(options: argparse.Namespace) -> int:
     from benchmark.compare import compare, comparison_table
 
     found = compare(
-        options.a, options.b, options.results, metrics=options.metric, seed=options.seed
+        options.a, options.b, results_of(options), metrics=options.metric, seed=options.seed
     )
     for warning in found.warnings:
         print(f"bench: {warning}", file=sys.stderr)
@@ -228,17 +232,17 @@ def add_add(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     parser.add_argument("run", nargs="?", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("--check", action="store_true",
                         help="accept nothing; say whether what was accepted is whole")  # fmt: skip
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--results", type=Path, metavar="DIR")
 
 
 def _add(options: argparse.Namespace) -> int:
     if options.check != (options.run is None):
         raise BenchError("give the folder of a RUN to accept, or --check alone")
     if options.check:
-        return _check_results(options.results)
+        return _check_results(results_of(options))
     from benchmark.records import add_record
 
-    accepted = add_record(options.run, options.results)
+    accepted = add_record(options.run, options.results or RESULTS)
     for warning in accepted.warnings:
         print(f"bench: {warning}", file=sys.stderr)
     print(f"{accepted.path}\nNow regenerate the leaderboard: bench leaderboard")
@@ -260,7 +264,7 @@ def add_leaderboard(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     """Declares ``bench leaderboard``."""
     parser = declared(verbs, "leaderboard", _leaderboard, "regenerate leaderboard.md from records")
     parser.add_argument("--check", action="store_true", help="exit 1 when the page is stale")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("--results", type=Path, metavar="DIR")
     parser.add_argument("--format", choices=("md", "csv", "json", "latex"), default="md",
                         help="other than md goes to standard output without --page")  # fmt: skip
     parser.add_argument("--page", type=Path, metavar="FILE", help="leaderboard.md for md")
@@ -269,17 +273,18 @@ def add_leaderboard(verbs: "Verbs[argparse.ArgumentParser]") -> None:
 def _leaderboard(options: argparse.Namespace) -> int:
     from benchmark.leaderboard import is_current, page_of, write_leaderboard
 
+    results = results_of(options)
     if options.page is None and options.format == "md":
         options.page = Path("leaderboard.md")
     if options.page is None:
         if options.check:
             raise BenchError("--check compares with a file; give its --page")
-        print(page_of(options.results, options.format), end="")
+        print(page_of(results, options.format), end="")
         return DONE
     return write_or_check(
         options,
-        partial(write_leaderboard, options.results, form=options.format),
-        partial(is_current, options.results, form=options.format),
+        partial(write_leaderboard, results, form=options.format),
+        partial(is_current, results, form=options.format),
     )
 
 
@@ -297,14 +302,14 @@ def add_report(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     add("--data", metavar="A,B", help="only these data sets")
     add("--no-media", action="store_true", help="leave frames and sounds out of galleries")
     add("--samples", type=int, default=8, metavar="N", help="of each group of a gallery; 8")
-    add("--results", type=Path, default=RESULTS, metavar="DIR")
+    add("--results", type=Path, metavar="DIR")
 
 
 def _report(options: argparse.Namespace) -> int:
     from benchmark.report.site import Options, write_report
 
     quiet_lightning()
-    asked = Options(options.out, options.results, options.runs, options.data,
+    asked = Options(options.out, results_of(options), options.runs, options.data,
                     media=not options.no_media, samples=options.samples)  # fmt: skip
     written = write_report(asked)
     print(f"{written.page}: runs: {written.num_runs}, boards: {written.num_boards}, "

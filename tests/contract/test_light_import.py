@@ -56,7 +56,7 @@ def test_a_light_command_loads_no_heavy_package(
 def test_what_only_reads_records_does_without_torch(
     words: tuple[str, ...], python: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    done = python("-c", LIST_MODULES, *words, "--results", "none", cwd=tmp_path)
+    done = python("-c", LIST_MODULES, *words, "--results", tmp_path, cwd=tmp_path)
 
     code, loaded = json.loads(done.stdout)
     assert code == 0

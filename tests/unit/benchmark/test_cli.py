@@ -254,12 +254,58 @@ def test_a_leaderboard_is_stale_once_a_record_is_added(
     tmp_path: Path, run_folder: Callable[[Record], Path]
 ) -> None:
     results = tmp_path / "results"
+    results.mkdir()
     words = ("leaderboard", "--results", results, "--page", tmp_path / "leaderboard.md")
     code_of(*words)
 
     added = code_of("add", run_folder(read_record(HISTORY / "complete.json")), "--results", results)
 
     assert (added, code_of(*words, "--check")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("leaderboard", "--page", "page.md"),
+        ("leaderboard", "--format", "csv"),
+        ("add", "--check"),
+        ("table", "hardpos_table1", "--json"),
+        ("table", "field", "--json"),
+        ("compare", "a", "b"),
+        ("report", "--out", "site"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["absent", "file"])
+def test_results_that_are_no_folder_are_refused(
+    name: str,
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+
+    assert code_of(*words, "--results", name) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"bench: --results {name} is no folder; give a folder of accepted records\n",
+    )
+    assert [Path("file")] == list(Path().iterdir())
+
+
+def test_runs_of_a_table_must_be_there_where_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("table", "hardpos_table1", "--json", "--results", tmp_path)
+
+    assert code_of(*words) == 0
+    capsys.readouterr()
+    assert code_of(*words, "--runs", "runs") == 2
+    message = "bench: --runs runs is no folder; give a folder of runs\n"
+    assert capsys.readouterr() == ("", message)
 
 
 def test_a_partial_run_is_not_added(
