@@ -232,6 +232,8 @@ class Record:
         assert isinstance(record, Record)
         if not re.fullmatch(r"[\w.+-]+", record.id):
             raise ValueError(f"id must be a file name without folders, got {record.id!r}")
+        if "test" not in record.splits:
+            raise ValueError("key splits.test is missing")
         return record
 
     def to_dict(self) -> dict[str, Any]:
@@ -349,11 +351,12 @@ def write_record(folder: Path, record: Record) -> Path:
         ValueError: a value could not be read back, such as NaN; nothing is written.
     """
     path = folder / "record.json"
-    write_atomically(path, _json_bytes(record))
+    write_atomically(path, json_bytes(record))
     return path
 
 
-def _json_bytes(record: Record) -> bytes:
+def json_bytes(record: Record) -> bytes:
+    """Content of ``record.json``; raises ValueError where it could not be read back."""
     checked = Record.from_dict(record.to_dict())
     text = json.dumps(
         checked.to_dict(), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False
@@ -469,36 +472,6 @@ def read_scores(path: Path) -> ScoreTable:
     return ScoreTable(tuple(row[0] for row in rows), columns)
 
 
-class Accepted(NamedTuple):
-    """A record that was taken into the results."""
-
-    path: Path
-    warnings: tuple[str, ...]
-
-
-def add_record(run_folder: Path, results_dir: Path) -> Accepted:
-    """Copies a finished run's record and scores into the results, as ``<id>.json`` and ``.csv``.
-
-    Adding the same run twice changes nothing.
-
-    Raises:
-        BenchError: the run is not complete, its scores are not those it was recorded with, or
-            another record has its id.
-    """
-    record = read_record(run_folder / "record.json")
-    ranked, reason = is_ranked(record)
-    if not ranked:
-        raise BenchError(f"{run_folder} cannot be added: {reason}; only complete runs are ranked")
-    scores = verified_scores(run_folder / "scores.csv", record)
-    path = results_dir / f"{record.id}.json"
-    if path.exists() and read_record(path) != record:
-        raise BenchError(f"{path} already holds another run of that id; remove it first")
-    results_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.with_suffix(".csv"), scores)
-    write_atomically(path, _json_bytes(record))
-    return Accepted(path, _warnings(record))
-
-
 def verified_scores(path: Path, record: Record) -> bytes:
     """Bytes of a table of scores that is the one a record was written with.
 
@@ -516,15 +489,6 @@ def verified_scores(path: Path, record: Record) -> bytes:
             f"{record.scores_sha256[:8]}; one of them was changed, run it again"
         )
     return content
-
-
-def _warnings(record: Record) -> tuple[str, ...]:
-    warnings = []
-    if record.git is not None and record.git.dirty:
-        warnings.append(f"{record.id} ran from code with uncommitted changes")
-    if record.leakage.trained_on:
-        warnings.append(f"{record.id} trained on {record.leakage.trained_on} test clips")
-    return tuple(warnings)
 
 
 def environment() -> dict[str, object]:

@@ -240,7 +240,7 @@ def _add(options: argparse.Namespace) -> int:
         raise BenchError("give the folder of a RUN to accept, or --check alone")
     if options.check:
         return _check_results(results_of(options))
-    from benchmark.records import add_record
+    from benchmark.acceptance import add_record
 
     accepted = add_record(options.run, options.results or RESULTS)
     for warning in accepted.warnings:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,8 @@ def run_folder(tmp_path: Path) -> Callable[[Record], Path]:
         folder = tmp_path / record.id
         folder.mkdir()
         digest = write_scores(folder / "scores.csv", ["a"], {"ciou": [0.5]})
-        write_record(folder, replace(record, scores_sha256=digest))
+        known: dict[str, Any] = {"n": 1, "metrics": {"mean_iou": 0.5}, "scores_sha256": digest}
+        write_record(folder, replace(record, **known))
         return folder
 
     return write

@@ -17,7 +17,6 @@ from benchmark.records import (
     Checkpoint,
     Git,
     Record,
-    add_record,
     environment,
     git_state,
     is_ranked,
@@ -37,16 +36,6 @@ HISTORY = Path(__file__).parents[2] / "records_v1"
 @pytest.fixture
 def record() -> Record:
     return read_record(HISTORY / "complete.json")
-
-
-@pytest.fixture
-def run_folder(tmp_path: Path, record: Record) -> Path:
-    """A finished run."""
-    folder = tmp_path / record.id
-    folder.mkdir()
-    digest = write_scores(folder / "scores.csv", ["a", "b"], {"ciou": [0.25, 1.0]})
-    write_record(folder, replace(record, scores_sha256=digest))
-    return folder
 
 
 def changed(path: Path, **keys: object) -> Path:
@@ -118,6 +107,7 @@ def test_a_record_that_could_not_be_read_back_is_not_written(
         ({"ci95": {"auc": [0.1]}}, r"key ci95\.auc must be a list of 2, got \[0\.1\]"),
         ({"colour": 1}, "key colour is unknown"),
         ({"id": "../escape"}, "id must be a file name without folders, got '../escape'"),
+        ({"splits": {}}, r"key splits\.test is missing"),
         ({"schema": 2}, "has schema 2, but this version reads 1"),
     ],
 )
@@ -237,75 +227,6 @@ def test_predictions_hold_no_time_of_writing(tmp_path: Path) -> None:
 def test_prediction_arrays_of_another_length_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="confidence must have 1 rows, got 2"):
         write_predictions(tmp_path / "p.npz", ["a"], np.ones((1, 2, 2)), confidence=[0.1, 0.2])
-
-
-def test_an_added_run_stands_in_the_results_with_its_scores(
-    tmp_path: Path, run_folder: Path
-) -> None:
-    accepted = add_record(run_folder, tmp_path / "results")
-
-    assert [read_record(run_folder / "record.json")] == read_results(tmp_path / "results")
-    assert accepted.warnings == ()
-    assert (run_folder / "scores.csv").read_bytes() == accepted.path.with_suffix(
-        ".csv"
-    ).read_bytes()
-
-
-def test_adding_a_run_twice_changes_nothing(tmp_path: Path, run_folder: Path) -> None:
-    path, _ = add_record(run_folder, tmp_path / "results")
-    before = path.read_bytes()
-
-    add_record(run_folder, tmp_path / "results")
-
-    assert before == path.read_bytes()
-
-
-def test_another_run_of_the_same_id_is_refused(tmp_path: Path, run_folder: Path) -> None:
-    add_record(run_folder, tmp_path / "results")
-    write_record(run_folder, replace(read_record(run_folder / "record.json"), seed=5))
-
-    with pytest.raises(BenchError, match="already holds another run of that id"):
-        add_record(run_folder, tmp_path / "results")
-
-
-@pytest.mark.parametrize("status", ["partial", "dry-run"])
-def test_a_run_that_is_not_complete_cannot_be_added(
-    tmp_path: Path, run_folder: Path, status: str
-) -> None:
-    content = read_record(run_folder / "record.json").to_dict()
-    limited = Record.from_dict(content | {"status": status, "reasons": ["--limit 60"]})
-    write_record(run_folder, limited)
-
-    with pytest.raises(BenchError, match=f"cannot be added: {status}: --limit 60"):
-        add_record(run_folder, tmp_path / "results")
-    assert not (tmp_path / "results").exists()
-
-
-def test_changed_scores_cannot_be_added(tmp_path: Path, run_folder: Path) -> None:
-    write_scores(run_folder / "scores.csv", ["a", "b"], {"ciou": [1.0, 1.0]})
-
-    with pytest.raises(BenchError, match=r"scores\.csv has sha256 .*one of them was changed"):
-        add_record(run_folder, tmp_path / "results")
-
-
-def test_lost_scores_cannot_be_added(tmp_path: Path, run_folder: Path) -> None:
-    (run_folder / "scores.csv").unlink()
-
-    with pytest.raises(BenchError, match=r"scores\.csv cannot be read \(No such file"):
-        add_record(run_folder, tmp_path / "results")
-
-
-def test_adding_warns_of_uncommitted_code_and_of_leakage(tmp_path: Path, run_folder: Path) -> None:
-    record = read_record(run_folder / "record.json")
-    leakage = replace(record.leakage, trained_on=7)
-    write_record(run_folder, replace(record, git=Git("1", True, "2"), leakage=leakage))
-
-    warnings = add_record(run_folder, tmp_path / "results").warnings
-
-    assert (
-        f"{record.id} ran from code with uncommitted changes",
-        f"{record.id} trained on 7 test clips",
-    ) == warnings
 
 
 def test_a_record_that_lies_there_twice_is_refused_with_its_file(
