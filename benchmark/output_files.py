@@ -20,7 +20,7 @@ def check_outputs(
 
     Args:
         picture: path of ``--out``; an older picture there is replaced.
-        maps: path of ``--npz``; an older archive there is replaced.
+        maps: path of ``--npz``; an older archive of maps there is replaced.
         inputs: files that are read.
         film: path beside ``--out``; an older film there is replaced.
 
@@ -72,9 +72,17 @@ def _check_output(path: Path, ending: str, inputs: Sequence[Path], remedy: str) 
         raise refuse("it is there and is another kind of file")
 
 
+def _holds_maps(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"id.npy", "heatmap.npy"} <= set(archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
 def _is_of_kind(path: Path, ending: str) -> bool:
     if ending == ".npz":
-        return zipfile.is_zipfile(path)
+        return _holds_maps(path)
     with path.open("rb") as stream:
         start = stream.read(8)
     return start[4:] == MP4_HEAD if ending == ".mp4" else start == PNG_START

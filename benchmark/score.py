@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from metrics.truth import Truth, measured_truth
 
 log = logging.getLogger(__name__)
 ALL = "all"
+SCORES = "scores.csv"  # of a run, in its folder
 UNIT_RANGE = (0.0, 1.0)
 NOTABLE_SECONDS = 1.0  # reading kept floors of 5,158 samples takes less
 
@@ -554,8 +555,15 @@ def _scored(
             raise BenchError(f"{path}: {error}") from error
 
 
-def write_samples(path: Path, boards: Sequence[Board]) -> list[Path]:
+def write_samples(
+    path: Path, boards: Sequence[Board], inputs: Sequence[Path | None] = ()
+) -> list[Path]:
     """Per-sample tables, one file per protocol; ``FILE.<protocol>.csv`` where there are several.
+
+    Args:
+        path: of ``--per-sample``.
+        boards: one per protocol.
+        inputs: as in :func:`check_writable`.
 
     Returns:
         The files, in the order of the boards.
@@ -568,7 +576,7 @@ def write_samples(path: Path, boards: Sequence[Board]) -> list[Path]:
         names = [board.protocol.name for board in boards]
         targets = [path.with_name(f"{path.stem}.{name}{path.suffix}") for name in names]
     for target in targets:
-        check_writable(target)
+        check_writable(target, inputs)
     for target, board in zip(targets, boards, strict=True):
         columns = dict(board.scores.values)
         if board.swapped is not None:
@@ -590,11 +598,16 @@ def _swap_columns(swapped: Scores, scores: Scores) -> dict[str, Any]:
     }
 
 
-def check_writable(path: Path | None) -> None:
-    """Nothing, or an error before any work is done where a table could not be written.
+def check_writable(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
+    """Nothing, or an error before any work is done where a table should not be written.
+
+    Args:
+        path: of the table; an older one there is replaced.
+        inputs: what is read, None where there is nothing.
 
     Raises:
-        BenchError: the folder is absent or read-only, or the path is something else than a file.
+        BenchError: the folder is absent or read-only, or what is there is an input, the scores of a
+            run or no table.
     """
     if path is None:
         return
@@ -604,6 +617,21 @@ def check_writable(path: Path | None) -> None:
         raise _unwritable(path, f"{path.parent} is no folder")
     if not os.access(path.parent, os.W_OK):
         raise _unwritable(path, f"{path.parent} may not be written to")
+    if (reason := _worth_keeping(path, inputs)) is not None:
+        raise BenchError(f"{path} is not written ({reason}); give --per-sample another FILE")
+
+
+def _worth_keeping(path: Path, inputs: Iterable[Path | None]) -> str | None:
+    """Why what is there should not be replaced by a table; None where it may be."""
+    if not path.exists():
+        return None
+    if any(given is not None and given.exists() and path.samefile(given) for given in inputs):
+        return "it is read"
+    if path.name == SCORES and (path.parent / "record.json").exists():
+        return "it is a result of the run"
+    with path.open("rb") as stream:
+        start = stream.read(3)
+    return None if start in (b"", b"id,") else "it is there and is no table of scores"
 
 
 def _unwritable(path: Path, reason: str) -> BenchError:

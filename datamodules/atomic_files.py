@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from metrics.errors import BenchError
+
 UNFINISHED = ".part"  # how the name of a file ends that is being written
 
 
@@ -15,6 +17,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Writes a file that is there in full or, whatever happens, not at all.
 
     Raises:
+        BenchError: see :func:`unfinished`.
         OSError: it cannot be written; the error names the file, and what was there before stays.
     """
     with unfinished(path) as beside:
@@ -23,16 +26,25 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """An empty file that gets its name when the block ends, and is deleted where it fails."""
+    """An empty file that gets its name when the block ends, and is deleted where it fails.
+
+    Where the path is a link, what it leads to is replaced and the link stays.
+
+    Raises:
+        BenchError: there is a folder, a device or a pipe, which is left as it is.
+    """
+    if path.exists() and not path.is_file():
+        raise BenchError(f"{path} is no file and is not replaced by one; give another name")
+    target = Path(os.path.realpath(path))
     name = None
     try:
-        handle, name = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
+        handle, name = tempfile.mkstemp(UNFINISHED, f".{target.name}.", target.parent)
         os.close(handle)
         yield Path(name)
         with open(name, "r+b") as stream:
             os.fsync(stream.fileno())
         os.chmod(name, 0o644)  # mkstemp's 0o600 would shut others out of a shared folder
-        os.replace(name, path)
+        os.replace(name, target)
     except BaseException as error:
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # a write names no file, and a rename the other one

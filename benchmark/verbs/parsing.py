@@ -123,10 +123,14 @@ def write_or_check(
     write: Callable[[Path], None],
     is_current: Callable[[Path], bool],
 ) -> int:
-    """Regenerates a page, or says under ``--check`` whether that is due."""
+    """Regenerates a page, or says under ``--check`` whether that is due.
+
+    Raises:
+        BenchError: ``--page`` is a folder, a device or a pipe.
+    """
+    if options.page.exists() and not options.page.is_file():
+        raise BenchError(f"{options.page} is no file; give --page a file")
     if not options.check:
-        if options.page.is_dir():
-            raise BenchError(f"{options.page} is a folder; give --page a file")
         options.page.parent.mkdir(parents=True, exist_ok=True)
         write(options.page)
         print(options.page)

@@ -149,7 +149,8 @@ def _score(options: argparse.Namespace) -> int:
     from benchmark import score
     from benchmark.predictions import read_given
 
-    score.check_writable(options.per_sample)
+    inputs = (options.predictions, options.annotations, options.list)
+    score.check_writable(options.per_sample, inputs)
     given = score.prepared(
         read_given(options.predictions),
         map_range=score.stated_range(options.map_range),
@@ -171,7 +172,8 @@ def _score(options: argparse.Namespace) -> int:
         seed=options.seed,
         floors=not options.no_floors,
     )
-    files = score.write_samples(options.per_sample, boards) if options.per_sample else []
+    per_sample = options.per_sample
+    files = score.write_samples(per_sample, boards, inputs) if per_sample else []
     if options.json:
         for board in boards:
             print(json.dumps(board.to_dict(), sort_keys=True))

@@ -1105,6 +1105,21 @@ def test_a_table_of_samples_that_cannot_be_written(
                                 "write to")  # fmt: skip
 
 
+def test_a_table_of_samples_in_place_of_what_is_read(
+    refused: Refused, vggss: tuple[Any, ...], tmp_path: Path
+) -> None:
+    lists = tmp_path / "list.csv"
+    lists.write_text("\n".join(IDS))
+    maps = write_npz(tmp_path / "maps.npz", np.array(IDS), heatmap=bands(FOUND))
+    before = maps.read_bytes()
+
+    for path in (maps, lists):
+        words = ("--predictions", maps, "--list", lists, "--per-sample", path)
+        message = refused(*vggss, *words)
+        assert message == f"{path} is not written (it is read); give --per-sample another FILE"
+    assert (maps.read_bytes(), lists.read_text()) == (before, "\n".join(IDS))
+
+
 def test_every_data_set_that_can_be_scored_has_files_here() -> None:
     assert set(READERS) == set(FILES)
     assert "synthetic" in DATA_REGISTRY.names()

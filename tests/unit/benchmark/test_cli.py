@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -231,7 +232,17 @@ def test_a_page_in_a_new_folder_is_written_and_a_folder_is_refused(
     assert code_of("leaderboard", "--results", tmp_path, "--page", page) == 0
     assert page.read_text().startswith("<!--")
     assert code_of("leaderboard", "--results", tmp_path, "--page", page.parent) == 2
-    assert capsys.readouterr().err == f"bench: {page.parent} is a folder; give --page a file\n"
+    assert capsys.readouterr().err == f"bench: {page.parent} is no file; give --page a file\n"
+
+
+def test_a_pipe_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    for more in ((), ("--check",)):
+        assert code_of("leaderboard", "--results", tmp_path, "--page", pipe, *more) == 2
+        assert capsys.readouterr().err == f"bench: {pipe} is no file; give --page a file\n"
+    assert pipe.is_fifo()
 
 
 def test_a_written_leaderboard_is_current(

@@ -16,7 +16,7 @@ from PIL import Image
 from benchmark.config import compose
 from benchmark.output_files import check_outputs
 from benchmark.predict import draw, predict, write_maps
-from benchmark.predictions import read_predictions
+from benchmark.predictions import read_predictions, write_predictions
 from benchmark.recorded import Trained, extractor_for, load_trained
 from benchmark.records import Distribution, Record, read_record, write_record
 from datamodules.clip import Clip, Inputs, Localization, Resizing
@@ -537,7 +537,7 @@ def test_a_method_without_proposals_takes_no_setting_of_the_data(
 
 def test_outputs_that_are_new_or_older_ones_are_written(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "old.png")
-    np.savez(tmp_path / "old.npz", id=np.array(["a"]))
+    write_predictions(tmp_path / "old.npz", ["a"], np.zeros((1, 2, 2)))
 
     check_outputs(tmp_path / "new.PNG", tmp_path / "new.npz", [])
     check_outputs(tmp_path / "old.png", tmp_path / "old.npz", [])
@@ -552,6 +552,8 @@ def test_an_output_that_would_destroy_something_is_refused(tmp_path: Path) -> No
     Image.new("RGB", (2, 2)).save(tmp_path / "photo.jpg")
     (tmp_path / "photo.jpg").rename(tmp_path / "photo.png")
     (tmp_path / "folder.png").mkdir()
+    np.savez(tmp_path / "mine.npz", id=np.array(["a"]))
+    (tmp_path / "broken.npz").write_bytes((tmp_path / "mine.npz").read_bytes()[:-9])
     new, frame = tmp_path / "new.png", tmp_path / "frame.png"
     cases = [
         (tmp_path / "out.jpg", None, r"out\.jpg is not written \(its name does not end in \.png\)"),
@@ -560,6 +562,8 @@ def test_an_output_that_would_destroy_something_is_refused(tmp_path: Path) -> No
         (frame, None, r"frame\.png is not written \(it is read\)"),
         (tmp_path / "photo.png", None, r"\(it is there and is another kind of file\)"),
         (tmp_path / "folder.png", None, r"\(it is there and is another kind of file\)"),
+        (new, tmp_path / "mine.npz", r"mine\.npz is not written \(it is there and is another kind"),
+        (new, tmp_path / "broken.npz", r"\(it is there and is another kind of file\); give --npz"),
         (new, tmp_path / "run" / "predictions.npz", r"\(it is a result of the run\); give --npz"),
     ]
 

@@ -395,14 +395,14 @@ def test_a_table_that_fails_leaves_the_old_one(
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "scores.csv"
-    path.write_text("old")
+    path.write_text("id,old")
     board = one_board(given())
     monkeypatch.setattr("os.fsync", full)
 
     with pytest.raises(BenchError, match=r"scores.csv cannot be written \(No space left on device"):
         write_samples(path, [board])
     assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["scores.csv"]
-    assert path.read_text() == "old"
+    assert path.read_text() == "id,old"
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused_at_once(
@@ -414,6 +414,31 @@ def test_a_folder_that_may_not_be_written_to_is_refused_at_once(
 
     with pytest.raises(BenchError, match=r"scores.csv cannot be written \(.* may not be written"):
         check_writable(tmp_path / "scores.csv")
+
+
+def test_a_table_of_samples_destroys_nothing_that_is_no_older_one(tmp_path: Path) -> None:
+    (tmp_path / "maps.npz").write_bytes(b"PK")
+    (tmp_path / "list.csv").write_text("id,class\n")
+    (tmp_path / "notes.md").write_text("# Notes\n")
+    for name in ("scores.csv", "record.json", "older.csv"):
+        (tmp_path / name).write_text("id,ciou\n")
+    (tmp_path / "empty.csv").write_text("")
+    inputs = (tmp_path / "maps.npz", None, tmp_path / "list.csv")
+    cases = {
+        "maps.npz": "it is read",
+        "list.csv": "it is read",
+        "scores.csv": "it is a result of the run",
+        "notes.md": "it is there and is no table of scores",
+    }
+
+    check_writable(tmp_path / "older.csv", inputs)
+    check_writable(tmp_path / "empty.csv", inputs)
+    for name, reason in cases.items():
+        with pytest.raises(BenchError) as refused:
+            check_writable(tmp_path / name, inputs)
+        assert str(refused.value) == (
+            f"{tmp_path / name} is not written ({reason}); give --per-sample another FILE"
+        )
 
 
 def test_nothing_needs_to_be_writable_where_nothing_is_to_be_written() -> None:
