@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
+from benchmark.output_streams import need_no_reader
 from benchmark.refused_files import refused_file
 from benchmark.stopping import STOP_SECONDS, Stop, end_with_parent, is_further_process, leave_group
 from benchmark.verbs.answers import add_predict
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a check says no, 2 the user must change something, 3 it failed, 75 it was stopped
     and the same command goes on.
     """
+    is_own = arguments is None  # the process is this command's and ends with it
+    if is_own:
+        need_no_reader()
     parser = whole_parser()
     options, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-")]
@@ -62,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = Stop()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    is_own = arguments is None  # the process is this command's and ends with it
     if is_own and is_further_process():
         threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
@@ -70,9 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = verb(options)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except SystemExit:
         if is_own and stop.asked:
             leave_group(stop.code)

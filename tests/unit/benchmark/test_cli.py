@@ -340,6 +340,38 @@ def test_a_folder_without_a_record_is_not_added(
     assert "does not exist; a run without it was not finished" in capsys.readouterr().err
 
 
+@pytest.fixture
+def unheard(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Exit code and errors of a command whose output goes to a pipe that nobody reads."""
+
+    def code(*words: object, closed: bool = False) -> tuple[int, str]:
+        reading, writing = os.pipe()
+        os.close(reading)
+        script = 'exec "$@" >&-' if closed else 'exec "$@"'
+        line = ["sh", "-c", script, "sh", sys.executable, "-m", "benchmark.cli", *map(str, words)]
+        done = subprocess.run(line, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60,
+                              cwd=tmp_path)  # fmt: skip
+        os.close(writing)
+        return done.returncode, done.stderr
+
+    return code
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["unread", "closed"])
+def test_output_that_nobody_reads_changes_no_exit_code(
+    closed: bool, unheard: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    table = tmp_path / "a.csv"
+    write_scores(table, ["a", "b", "c"], {"ciou": [0.5, 0.25, 0.75]})
+    (tmp_path / "broken.json").write_text("{")
+
+    assert unheard("list", "methods", closed=closed) == (0, "")
+    assert unheard("--help", closed=closed) == (0, "")
+    assert unheard("compare", table, table, closed=closed)[0] == 0
+    code, said = unheard("add", "--check", "--results", tmp_path, closed=closed)
+    assert (code, said.count("\n")) == (1, 1)
+
+
 def test_an_error_that_is_not_the_users_is_code_3(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
