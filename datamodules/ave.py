@@ -64,6 +64,7 @@ from datamodules.folder_clips import (
 from datamodules.id_lists import IdList, ListIdentity
 from datamodules.layouts import FLAT
 from datamodules.media import UnreadableMediaError, read_windows
+from datamodules.user_paths import expanded
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -285,7 +286,7 @@ class Ave(FolderClips):
     def _features(self) -> AveFeatures | None:
         if self.config.feature_files is None:
             return None
-        folder = Path(self.config.feature_files).expanduser()
+        folder = expanded(self.config.feature_files)
         return AveFeatures(folder, self._rows, noisy=self.config.noisy)
 
     @property

@@ -28,6 +28,7 @@ from datamodules.sampling import (
     StrideSampler,
     swapped_sounds,
 )
+from datamodules.user_paths import expanded
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -64,7 +65,7 @@ def extractor_of(config: DataConfig) -> Extractor:
     """What finds boxes under these settings; raises BenchError as ``Extractor`` does."""
     model = config.proposal_model
     return Extractor(
-        config.proposals, config.proposal_width, None if model is None else Path(model).expanduser()
+        config.proposals, config.proposal_width, None if model is None else expanded(model)
     )
 
 

@@ -57,6 +57,7 @@ from datamodules.media import (
     still_windows,
 )
 from datamodules.shards import ShardFolder, Shards
+from datamodules.user_paths import expanded
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -424,7 +425,7 @@ class FolderClips(ClipData):
                 f"data.root is not set: {self.obtain} Then add data.root=DIR. Without a download, "
                 f"make a miniature with: {self.sample_command}; or run on --data synthetic."
             )
-        return Path(self.config.root).expanduser()
+        return expanded(self.config.root)
 
     @property
     def sample_command(self) -> str:

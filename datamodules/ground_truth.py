@@ -37,6 +37,7 @@ from datamodules.music_mixtures import (
     drawn_mixtures,
     read_mixtures,
 )
+from datamodules.user_paths import expanded
 from datamodules.vggss_annotations import (
     VGGSS_ID,
     read_vggss,
@@ -268,7 +269,7 @@ def ground_truth(
     """
     reader = _reader(data)
     root, annotations, test_list = (
-        None if path is None else path.expanduser() for path in (root, annotations, test_list)
+        None if path is None else expanded(path) for path in (root, annotations, test_list)
     )
     place = annotations_place(data, root, annotations, words)
     masks = mask_files(place) if place == annotations and place.is_dir() else {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
+from datamodules.user_paths import expanded
 from metrics.errors import BenchError
 
 
@@ -139,7 +140,7 @@ def find_list(root: Path, name: str, setting: str, ends: Sequence[str] = LIST_EN
         folders = (root, root / "metadata")
         candidates = [folder / f"{name}{end}" for folder in folders for end in ends]
     else:
-        candidates = [Path(name).expanduser(), root / name, root / "metadata" / name]
+        candidates = [expanded(name), root / name, root / "metadata" / name]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         tried = ", ".join(str(path) for path in candidates)

@@ -18,6 +18,7 @@ from datamodules.folder_clips import FolderClips
 from datamodules.id_lists import ids_sha256, leakage
 from datamodules.media import UnreadableMediaError, sound_peak, sound_seconds
 from datamodules.progress import progress_bar
+from datamodules.user_paths import expanded
 from metrics.errors import BenchError
 from metrics.truth import Truth
 
@@ -186,7 +187,7 @@ def _media(data: ClipData, lists: Sequence[KnownList]) -> FileState:
 
 
 def _unreadable(data: ClipData, files: dict[str, SampleFiles]) -> dict[str, str]:
-    root = Path(data.config.root or "").expanduser()
+    root = expanded(data.config.root or "")
     owners: dict[str, list[str]] = defaultdict(list)
     for sample_id, each in files.items():
         for path in each.paths:

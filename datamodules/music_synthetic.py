@@ -63,6 +63,7 @@ from datamodules.music_mixtures import (
     read_solos,
     remade,
 )
+from datamodules.user_paths import expanded
 from metrics.errors import BenchError
 
 PUBLISHED = Layout(
@@ -299,7 +300,7 @@ class MusicSynthetic(MusicClips):
     def _annotations(self) -> Path:
         given = self.config.annotations
         return annotations_place(
-            self.data_name, self._root, None if given is None else Path(given).expanduser()
+            self.data_name, self._root, None if given is None else expanded(given)
         )
 
     @cached_property

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datamodules.user_paths import expanded
 from methods.weights import Published, fill
 from metrics.errors import BenchError
 
@@ -364,7 +365,7 @@ def load_released(
         BenchError: the file cannot be read, is of another network, or lacks a tensor, has one more
             or one of another shape; one line names the first of them.
     """
-    file = read_released(Path(path).expanduser())
+    file = read_released(expanded(path))
     own, tensors = method.state_dict(), file.tensors
     parts_of_own = {name.partition(".")[0] for name in own}
     of_network = {name for name in tensors if name.partition(".")[0] in parts_of_own}

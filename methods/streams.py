@@ -1,6 +1,5 @@
 """The two streams of methods that may keep them frozen: frames to maps, sounds to vectors."""
 
-from pathlib import Path
 from typing import Protocol, cast
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from datamodules.clip import Clip
 from datamodules.features import FrozenExtractor, FrozenStream
+from datamodules.user_paths import expanded
 from methods.frontends import LogMel, NormalizedFrames
 from methods.two_stream import require_small_sound, small_audio, small_visual
 from methods.weights import Published, load_weights
@@ -149,6 +149,6 @@ def load_streams(streams: Streams, path: str, setting: str) -> None:
     Raises:
         BenchError: there is no such file, or it holds other networks.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     file = place / "training" / "weights.pt" if place.is_dir() else place
     load_weights(streams, str(file), WARMUP, setting=setting)
