@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
 from benchmark.output_streams import need_no_reader
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if is_own and is_further_process():  # the end of the first ends it, and it seldom knows
             time.sleep(3 if isinstance(error, BenchError) else STOP_SECONDS)
-        code = stop.code if stop.asked else _told(error)
+        code = stop.code if stop.asked else _told(error, vars(options))
         if is_own:
             leave_group(code)
         return code
@@ -88,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop.over = True
 
 
-def _told(error: Exception) -> int:
+def _told(error: Exception, options: Mapping[str, object]) -> int:
     """Says what ended the command; its exit code."""
     if isinstance(error, BenchError):
         print(f"bench: {_own_words(error)}", file=sys.stderr)
         return USER_MUST_CHANGE
-    refused = refused_file(error)
+    refused = refused_file(error, options)
     if refused is not None:
         print(f"bench: {refused}", file=sys.stderr)
         return USER_MUST_CHANGE

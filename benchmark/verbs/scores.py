@@ -244,7 +244,8 @@ def _add(options: argparse.Namespace) -> int:
         return _check_results(results_of(options))
     from benchmark.acceptance import add_record
 
-    accepted = add_record(options.run, options.results or RESULTS)
+    options.results = options.results or RESULTS
+    accepted = add_record(options.run, options.results)
     for warning in accepted.warnings:
         print(f"bench: {warning}", file=sys.stderr)
     print(f"{accepted.path}\nNow regenerate the leaderboard: bench leaderboard")

@@ -245,6 +245,30 @@ def test_a_pipe_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert pipe.is_fifo()
 
 
+def test_a_name_that_no_disk_can_hold_and_a_file_in_the_way_are_a_line(
+    tmp_path: Path, run_folder: Callable[[Record], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    run = run_folder(read_record(HISTORY / "complete.json"))
+    words = ("leaderboard", "--results", tmp_path / "none", "--page")
+    (tmp_path / "none").mkdir()
+    cases = [
+        ((*words, tmp_path / f"{'x' * 300}.md"), "the name is too long of", "--page"),
+        ((*words, tmp_path / "file" / "a" / "b.md"), "a file stands in the way of", "--page"),
+        (("add", run, "--results", tmp_path / "file"), "a file stands in the way of", "--results"),
+        (("doctor", "vggss", "--root", "~no-such-user/a"), "~no-such-user/a: there is no folder",
+         "~no-such-user/a"),
+    ]  # fmt: skip
+
+    for line, start, end in cases:
+        assert code_of(*line) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith(f"bench: {start}")
+        assert err.rstrip().endswith(end)
+    assert (tmp_path / "file").read_text() == ""
+
+
 def test_a_written_leaderboard_is_current(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
