@@ -36,6 +36,7 @@ HEADER = (
     "", "A", "B", "A - B", "95 % interval", "p", "wins", "losses", "ties", "sign p",
     "verdict at 95 %",
 )  # fmt: skip
+LARGEST = 1e100  # of a score, so that sums of them and of their squares are finite
 ROUNDING = 1e-12  # sums of fractions over seeds and clips differ by less where they are equal
 
 
@@ -308,10 +309,11 @@ def _check(table: ScoreTable, path: Path) -> None:
         raise BenchError(f"{twice!r} occurs more than once in {path}; keep one row")
     for row, clip_id in enumerate(table.ids):
         for name, column in table.columns.items():
-            if np.isinf(column[row]):
+            if abs(column[row]) > LARGEST:
+                size = "an infinite" if np.isinf(column[row]) else "too large a"
                 raise BenchError(
-                    f"{path} has an infinite {name} for {clip_id!r}; leave the cell empty where it "
-                    "is not defined"
+                    f"{path} has {size} {name} for {clip_id!r}; leave the cell empty where it is "
+                    "not defined"
                 )
 
 

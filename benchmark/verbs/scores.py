@@ -208,7 +208,7 @@ def _compare(options: argparse.Namespace) -> int:
     for warning in found.warnings:
         print(f"bench: {warning}", file=sys.stderr)
     if options.json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(found.to_dict(), allow_nan=False))
     else:
         print_table(comparison_table(found))
     return DONE

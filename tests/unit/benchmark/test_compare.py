@@ -509,6 +509,7 @@ def test_a_run_named_twice_on_one_side_is_refused(make_run: MakeRun, results: Pa
     [
         ("id,auc\nx,0.5\nx,0.5\n", r"'x' occurs more than once in .*a\.csv"),
         ("id,auc\nx,inf\n", r"a\.csv has an infinite auc for 'x'"),
+        ("id,auc\nx,-1e308\n", r"a\.csv has too large a auc for 'x'; leave the cell empty"),
         ("id,auc\n", r"a\.csv holds no clip"),
         ("id,auc\nx,good\n", r"a\.csv cannot be read as scores: .*'good'"),
         ("auc\n0.5\n", r"a\.csv cannot be read as scores: the first column must be id"),
