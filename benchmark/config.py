@@ -41,6 +41,8 @@ LOWEST = {
     "optim.weight_decay": 0,
     "trainer.max_epochs": 1,
     "trainer.accumulate": 1,
+    "trainer.devices": 1,
+    "trainer.num_nodes": 1,
 }
 """Smallest values that have a meaning; below, some library would fail in words of its own."""
 ABOVE_ZERO = ("optim.lr", "method.temperature")
@@ -414,4 +416,9 @@ def read_settings(path: Path) -> dict[str, object]:
         raise BenchError(f"--config {error}") from error
     if not isinstance(tree, dict):
         raise BenchError(f"--config {path} must hold settings such as 'optim: {{lr: 1e-4}}'")
-    return dict(flat(tree))
+    settings: dict[str, object] = {}
+    for key, value in flat(tree):
+        if key in settings:
+            raise BenchError(f"--config {path}: key {key!r} is given twice; keep one of them")
+        settings[key] = value
+    return settings
