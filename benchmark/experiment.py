@@ -490,5 +490,14 @@ def run_experiment(
 
 
 def chosen_rows(rows: str | None) -> list[str]:
-    """Ids of ``--rows``, which commas or spaces separate; none means all."""
-    return [word for word in re.split(r"[,\s]+", rows or "") if word]
+    """Ids of ``--rows``, which commas or spaces separate; none where it is not given, for all.
+
+    Raises:
+        BenchError: it is given and names no row.
+    """
+    if rows is None:
+        return []
+    chosen = [word for word in re.split(r"[,\s]+", rows) if word]
+    if not chosen:
+        raise BenchError("--rows names no row; give ids of rows, or leave --rows out for all")
+    return chosen

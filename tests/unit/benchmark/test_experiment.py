@@ -12,6 +12,7 @@ from benchmark.experiment import (
     OnSynthetic,
     Row,
     StoredRun,
+    chosen_rows,
     experiment_named,
     plan,
     read_experiment,
@@ -402,6 +403,17 @@ def test_a_plan_of_chosen_rows_holds_no_other(experiment: Experiment, runs: Path
     planned = plan(experiment, runs, rows=["base"], given=given(runs))
 
     assert [run.name for run in planned] == ["base, seed 0", "base, seed 3"]
+
+
+def test_chosen_rows_stand_between_commas_or_spaces() -> None:
+    assert chosen_rows("base, ours\tthird") == ["base", "ours", "third"]
+    assert chosen_rows(None) == []
+
+
+@pytest.mark.parametrize("rows", ["", " ", ","])
+def test_rows_that_name_none_are_refused(rows: str) -> None:
+    with pytest.raises(BenchError, match=r"^--rows names no row; .* leave --rows out for all$"):
+        chosen_rows(rows)
 
 
 def test_rows_move_to_synthetic_only(experiment: Experiment, runs: Path) -> None:
