@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DONE, CHECK_SAYS_NO, USER_MUST_CHANGE, FAILED = 0, 1, 2, 3
 RESULTS = Path(__file__).parents[1] / "results"
+TWICE = {"seed": "seed=S", "limit": "data.limit=N"}  # options that stand for a setting
 LISTED = {"method": "methods", "data": "data"}
 Verbs = argparse._SubParsersAction  # the type of argparse's own making
 
@@ -62,11 +63,21 @@ def require_names(options: argparse.Namespace) -> None:
             raise BenchError(f"--{name} is missing; see bench list {LISTED[name]}")
 
 
+def refuse_given_twice(options: argparse.Namespace) -> None:
+    """Raises BenchError where an option and a setting say the same thing."""
+    for option, setting in TWICE.items():
+        start = setting[: setting.index("=") + 1]
+        given = getattr(options, option, None) is not None
+        if given and any(word.startswith(start) for word in options.overrides):
+            raise BenchError(f"the {option} is given twice: use --{option} or {setting}, not both")
+
+
 def composed(options: argparse.Namespace, seed: int | None) -> "RunConfig":
     """The configuration that a command line asks for."""
     from benchmark.config import compose
 
     require_names(options)
+    refuse_given_twice(options)
     return compose(
         options.method,
         options.data,

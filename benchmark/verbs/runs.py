@@ -16,6 +16,7 @@ from benchmark.verbs.parsing import (
     declared,
     print_table,
     quiet_lightning,
+    refuse_given_twice,
     require_names,
 )
 from metrics.errors import BenchError
@@ -53,9 +54,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.experiment is not None:
         return _run_experiment(options)
     _refuse_rows(options)
-    asked_twice = any(word.startswith("seed=") for word in options.overrides)
-    if asked_twice and (options.seed is not None or options.seeds is not None):
-        raise BenchError("the seed is given twice: use --seed or --seeds, or seed=S, not both")
+    if options.seeds is not None and any(word.startswith("seed=") for word in options.overrides):
+        raise BenchError("the seed is given twice: use --seeds or seed=S, not both")
     first = composed(options, options.seed)
     if options.seeds is not None and options.seeds < 1:
         raise BenchError(f"--seeds must be at least 1, got {options.seeds}")
@@ -167,6 +167,7 @@ def _eval(options: argparse.Namespace) -> int:
     from benchmark.runner import run
 
     quiet_lightning()
+    refuse_given_twice(options)
     found = evaluation(Asked(**{name: getattr(options, name) for name in Asked._fields}))
     finished = run(found.config, fresh=options.fresh, kept=found.kept)
     if is_first_rank():
@@ -220,6 +221,7 @@ def _launch_grid(options: argparse.Namespace) -> "tuple[list[Cell], dict[str, st
     require_names(options)
     if any(word.startswith("seed=") for word in options.overrides):
         raise BenchError("a launch has several seeds: give --seed S and --seeds N, not seed=S")
+    refuse_given_twice(options)
     from benchmark.config import compose
     from benchmark.launch import grid
 

@@ -125,7 +125,7 @@ def test_an_unknown_setting_is_one_line_and_code_2(capsys: pytest.CaptureFixture
         ("show", "optim.lr=0.5", "--method", "lvs", "--data", "synthetic"),
         ("show", "--method", "lvs", "optim.lr=0.5", "--data", "synthetic"),
         ("show", "--method", "lvs", "--data", "synthetic", "optim.lr=0.5"),
-        ("show", "seed=0", "--method", "lvs", "optim.lr=0.5", "--data", "synthetic", "--seed", "1"),
+        ("show", "seed=0", "--method", "lvs", "optim.lr=0.5", "--data", "synthetic"),
     ],
 )
 def test_settings_may_stand_anywhere_after_the_verb(
@@ -191,6 +191,25 @@ def test_list_prints_a_line_for_each_name(capsys: pytest.CaptureFixture[str]) ->
 def test_list_of_an_unknown_kind_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("list", "metrics") == 2
     assert "invalid choice: 'metrics'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["show", "run", "launch"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seed", "0", "seed=2"), "seed"),
+        (("--limit", "4", "data.limit=5000"), "the limit is given twice: use --limit or data.lim"),
+    ],
+    ids=["seed", "limit"],
+)
+def test_what_an_option_and_a_setting_both_say_is_refused(
+    words: tuple[str, ...], message: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of(verb, *SHOW[1:], *words) == 2
+
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
 
 
 @pytest.mark.parametrize("words", [("--seed", "0"), ("--seeds", "0")])
