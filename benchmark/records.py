@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from datamodules.atomic_files import write_atomically
 from datamodules.id_lists import ListIdentity
-from metrics.errors import BenchError
+from metrics.errors import BenchError, first_repeat
 from metrics.scoring import Scores
 
 SCHEMA = 1
@@ -454,22 +454,51 @@ def _cell(value: Any) -> str:
 
 
 def read_scores(path: Path) -> ScoreTable:
-    """Scores of a file written by ``write_scores``.
+    """Scores of a file written by ``write_scores``, or of another with a column ``id`` first.
 
     Raises:
-        BenchError: the file is missing or no such table.
+        BenchError: the file is missing or no such table; the message names the line.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            header, *rows = csv.reader(stream)
-        if header[0] != "id":
-            raise ValueError(f"the first column must be id, got {header[0]!r}")
-        cells = [[float(cell or "nan") for cell in row[1:]] for row in rows]
-        values = np.array(cells, dtype=np.float64).reshape(len(rows), len(header) - 1)
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise BenchError(f"{path} cannot be read as scores: {error}; run it again") from error
-    columns = {name: values[:, place] for place, name in enumerate(header[1:])}
-    return ScoreTable(tuple(row[0] for row in rows), columns)
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream)
+            lines = [(reader.line_num, cells) for cells in reader]
+        columns = _score_columns(lines[0][1] if lines else [])
+        rows = [_score_row(line, cells, columns) for line, cells in lines[1:]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise BenchError(
+            f"{path} cannot be read as scores: {error}; mend the file, or run it again"
+        ) from error
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns) - 1)
+    found = {name: values[:, place] for place, name in enumerate(columns[1:])}
+    return ScoreTable(tuple(cells[0] for _, cells in lines[1:]), found)
+
+
+def _score_columns(cells: Sequence[str]) -> Sequence[str]:
+    """Names of the columns of a first line, or ValueError."""
+    if not cells:
+        raise ValueError("line 1 is blank and must name the columns, such as id,ciou")
+    if cells[0] != "id":
+        raise ValueError(f"the first column must be id, got {cells[0]!r}")
+    twice = first_repeat(cells)
+    if twice is not None:
+        raise ValueError(f"line 1 names the column {twice!r} twice")
+    return cells
+
+
+def _score_row(line: int, cells: Sequence[str], columns: Sequence[str]) -> list[float]:
+    """Scores of one line, or ValueError naming it."""
+    if not cells:
+        raise ValueError(f"line {line} is blank")
+    if len(cells) != len(columns):
+        raise ValueError(f"line {line} has {len(cells)} cells, but line 1 names {len(columns)}")
+    values = []
+    for name, cell in zip(columns[1:], cells[1:], strict=True):
+        try:
+            values.append(float(cell or "nan"))
+        except ValueError:
+            raise ValueError(f"line {line}: {name} must be a number, got {cell!r}") from None
+    return values
 
 
 def verified_scores(path: Path, record: Record) -> bytes:

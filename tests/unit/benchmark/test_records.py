@@ -193,13 +193,36 @@ def test_a_score_column_of_another_length_is_refused(tmp_path: Path) -> None:
         write_scores(tmp_path / "scores.csv", ["a", "b"], {"ciou": [0.5]})
 
 
-@pytest.mark.parametrize("text", ["", "clip,ciou\na,1\n", "id,ciou\na,high\n", "id,ciou\na,1,2\n"])
-def test_a_corrupt_score_file_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "line 1 is blank and must name the columns, such as id,ciou"),
+        ("\n", "line 1 is blank and must name the columns"),
+        ("clip,ciou\na,1\n", "the first column must be id, got 'clip'"),
+        ("id,ciou,ciou\na,1,0\n", "line 1 names the column 'ciou' twice"),
+        ("id,ciou\na,high\n", "line 2: ciou must be a number, got 'high'"),
+        ("id,ciou\na,1\nb,1,2\n", "line 3 has 3 cells, but line 1 names 2"),
+        ("id,ciou\na,1\n\n", "line 3 is blank"),
+    ],
+)
+def test_a_corrupt_score_file_is_an_error_that_names_it_and_the_line(
+    tmp_path: Path, text: str, words: str
+) -> None:
     path = tmp_path / "scores.csv"
     path.write_text(text)
 
-    with pytest.raises(BenchError, match=r"scores\.csv cannot be read as scores"):
+    with pytest.raises(BenchError) as refused:
         read_scores(path)
+    start = f"{path} cannot be read as scores: {words}"
+    assert str(refused.value).startswith(start)
+    assert str(refused.value).endswith("; mend the file, or run it again")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("id,ciou\na,0.5\n", encoding="utf-8-sig")
+
+    assert read_scores(path).ids == ("a",)
 
 
 def test_predictions_hold_the_documented_arrays(tmp_path: Path) -> None:
