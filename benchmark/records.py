@@ -290,13 +290,21 @@ def _typed_tuple(arguments: tuple[Any, ...], value: object, where: str) -> tuple
 
 def _typed_scalar(kind: type, value: object, where: str) -> object:
     if kind is float:
-        finite = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        return float(_checked(finite, value, where, "a finite number"))
+        return float(_checked(_is_finite(value), value, where, "a finite number"))
     if kind is int:
         whole = isinstance(value, Integral) and not isinstance(value, bool)
         return int(_checked(whole, value, where, "a whole number"))
     word = {str: "text", bool: "true or false"}[kind]
     return _checked(isinstance(value, kind), value, where, word)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number above every float
+        return False
 
 
 def _mapping(value: object, where: str) -> Mapping[str, object]:
@@ -372,10 +380,10 @@ def read_record(path: Path) -> Record:
             names the file and the key.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = _parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BenchError(f"{path} does not exist; a run without it was not finished") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchError(f"{path} cannot be read as a record: {error}; run it again") from error
     if not isinstance(content, dict):
         raise BenchError(f"{path} must hold one JSON object; run it again")
@@ -388,6 +396,14 @@ def read_record(path: Path) -> Record:
         return Record.from_dict(content)
     except ValueError as error:
         raise BenchError(f"{path}: {error}; run it again") from error
+
+
+def _parsed(text: str) -> object:
+    """What JSON says, or ValueError where no file could hold it again."""
+    content: object = json.loads(text, parse_constant=_refuse_constant)
+    if "\\ud" in text.lower():  # one half of a character may stand without the other
+        json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 def _refuse_constant(word: str) -> float:

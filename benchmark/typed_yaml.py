@@ -30,7 +30,7 @@ def content_of(path: Path) -> object:
     """What a YAML file holds, scalars as text; raises BenchError where it cannot be read."""
     try:
         found: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise BenchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     return found
 

@@ -301,9 +301,10 @@ def test_a_file_may_hold_dotted_keys_and_null(tmp_path: Path) -> None:
         ("- lr\n- 1\n", "must hold settings such as 'optim: {lr: 1e-4}'"),
         ("", "must hold settings"),
         ("seed: 1\nseed: 2\n", "cannot be read: key 'seed' is given twice"),
+        (f"seed: {'[' * 20_000}", "cannot be read: maximum recursion depth exceeded"),
         ("optim.lr: 1\noptim: {lr: 2}\n", "key 'optim.lr' is given twice; keep one of them"),
     ],
-    ids=["broken", "list", "empty", "twice", "twice in two forms"],
+    ids=["broken", "list", "empty", "twice", "deep", "twice in two forms"],
 )
 def test_a_file_that_is_no_mapping_is_refused_by_name(
     tmp_path: Path, text: str, words: str

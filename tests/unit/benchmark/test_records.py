@@ -104,6 +104,7 @@ def test_a_record_that_could_not_be_read_back_is_not_written(
         ({"status": "done"}, "key status must be one of complete, partial, dry-run, got 'done'"),
         ({"missing": "a"}, "key missing must be a list, got 'a'"),
         ({"git": {"commit": "1"}}, r"key git\.\w+ is missing"),
+        ({"metrics": {"auc": 10**400}}, r"key metrics\.auc must be a finite number, got 10000"),
         ({"ci95": {"auc": [0.1]}}, r"key ci95\.auc must be a list of 2, got \[0\.1\]"),
         ({"colour": 1}, "key colour is unknown"),
         ({"id": "../escape"}, "id must be a file name without folders, got '../escape'"),
@@ -130,7 +131,11 @@ def test_a_missing_key_is_an_error_that_names_file_and_key(tmp_path: Path, recor
         read_record(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": NaN}', "[1]", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", '{"schema": NaN}', "[1]", "\x00", "[" * 100_000, r'{"schema": 1, "id": "\ud800"}'],
+    ids=["empty", "cut", "NaN", "list", "zero", "deep", "half a character"],
+)
 def test_a_corrupt_record_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "corrupt.json"
     path.write_text(text)
