@@ -48,11 +48,11 @@ def write_method(name: str, folder: Path) -> tuple[Path, ...]:
 
 def _check_name(name: str) -> None:
     """Nothing, or an error where no module, class and method of that name can be."""
-    is_python = re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
+    is_python = re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name) is not None
     if not is_python or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
         raise BenchError(
             f"{name!r} cannot be the name of a method: use small letters, digits and _, with a "
-            "letter first and no word of Python, such as my_method"
+            "letter first, no _ last and no word of Python, such as my_method"
         )
     known = METHOD_REGISTRY.names().get(name)
     if known is not None:

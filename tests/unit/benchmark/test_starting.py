@@ -30,7 +30,7 @@ def test_the_name_stands_wherever_the_example_has_its_own(tmp_path: Path) -> Non
     assert not any(name in texts for name in ("your_method", "YourMethod", "your-method"))
 
 
-@pytest.mark.parametrize("name", ["3x", "My_method", "a-b", "class", "", "none", "true"])
+@pytest.mark.parametrize("name", ["3x", "My_method", "a-b", "class", "", "none", "true", "m_"])
 def test_what_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BenchError, match="cannot be the name of a method"):
         write_method(name, tmp_path / "new")
