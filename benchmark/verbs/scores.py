@@ -299,7 +299,8 @@ def add_report(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     A gallery holds frames and sounds of the data set: for yourself, unless its licence allows
     more."""
     add = parser.add_argument
-    add("--out", required=True, type=Path, metavar="DIR", help="folder of the pages")
+    add("--out", type=Path, default=Path("report"), metavar="DIR", help="folder of the pages; "
+        "report if not given")  # fmt: skip
     add("--runs", nargs="+", type=Path, metavar="DIR", help="folders of runs, or run folders; runs "
         "if not given")  # fmt: skip
     add("--data", metavar="A,B", help="only these data sets")

@@ -351,6 +351,16 @@ def test_results_that_are_no_folder_are_refused(
     assert [Path("file")] == list(Path().iterdir())
 
 
+def test_a_report_goes_into_report_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert code_of("report", "--results", HISTORY) == 0
+    assert [Path("report")] == list(Path().iterdir())
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'report' / 'index.html'}: runs: 2")
+
+
 def test_runs_of_a_table_must_be_there_where_they_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
