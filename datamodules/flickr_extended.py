@@ -5,6 +5,10 @@ NeurIPS 2022. Negatives: https://github.com/stoneMo/SLAVC at 05b429c
 (``metadata/flickr_test_plus_silent.csv``, Apache-2.0), in a root of :mod:`datamodules.flickr`. The
 sounds of the negatives are those of further annotated pairs, which the root must hold as well.
 
+The test list is that file alone: its 250 frames, 3908875350 included, and its 250 negatives. A
+chosen list, ``249`` for example, is tested with those negatives whose frame it names, or as it is
+where it names negatives itself.
+
 A negative's id is ``<frame id>+<sound id>``; it has nothing to localise.
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 from datamodules.annotation_files import Annotated
 from datamodules.ave_annotations import AVE_ID, ave_id, read_ave, read_ave_list
 from datamodules.box_defects import box_notes
-from datamodules.extended import JOINT, negative_notes, read_negatives
+from datamodules.extended import JOINT, frame_and_sound, negative_notes, read_negatives
 from datamodules.flickr_annotations import FLICKR_ID, flickr_id, read_flickr
 from datamodules.id_lists import (
     LIST_ENDS,
@@ -191,7 +191,10 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "vggss": _VGGSS,
         "vggss_extended": _VGGSS._replace(negatives="vggss_test_plus_silent.csv"),
         "flickr": _FLICKR,
-        "flickr_extended": _FLICKR._replace(negatives="flickr_test_plus_silent.csv"),
+        "flickr_extended": _FLICKR._replace(
+            test_list="flickr_test_plus_silent.csv",  # its 250 frames: SLAVC datasets.py:290-303
+            negatives="flickr_test_plus_silent.csv",
+        ),
         "is3": Reader(
             IS3_ID,
             ("IS3_annotation.json", "synthetic3240_bbox.json"),
@@ -255,8 +258,9 @@ def ground_truth(
         test_list: file of the ids to keep, in its order; the first column counts, and the suffix
             of a frame, video or sound is dropped. A bare name is sought in the root, and may be
             one of ``Reader.test_lists``. A line of a list of MUSIC may be a video and stands for
-            all its annotated frames. Without a list, all that is annotated, and for Flickr what
-            ``flickr_test.csv`` lists where that is found.
+            all its annotated frames. A list without a negative stands for those of its frames as
+            well. Without a list, all that is annotated, and for Flickr what ``flickr_test.csv``
+            lists where that is found, or the frames of the negatives of the extended set.
         words: of messages.
         settings: those of ``Reader.settings`` that differ from their defaults.
 
@@ -290,9 +294,9 @@ def ground_truth(
     truth = (*positives.truth, *negatives)
     notes = _list_notes(reader, listed, masks)
     if listed is not None:
-        ids = listed.ids if test_list else (*listed.ids, *(each.id for each in negatives))
+        ids, added = _with_negatives(listed, [each.id for each in negatives])
         ids, gaps = _with_members(ids, [each.id for each in truth], reader, listed.path)
-        notes += gaps
+        notes += (*added, *gaps)
         truth = _chosen(truth, ids, listed.path, place, words)
     notes += (*positives.notes, *_truth_notes(truth, positives))
     list_name = place.stem if listed is None else listed.path.stem
@@ -450,6 +454,22 @@ def _negatives(reader: Reader, root: Path | None, place: Path, words: Words) -> 
             f"{words.root}; fetch it from https://github.com/stoneMo/SLAVC (metadata)"
         )
     return read_negatives(found, reader.form)
+
+
+def _with_negatives(
+    listed: IdList, negatives: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Listed ids and the negatives of their frames, and what is to be told of these.
+
+    A list that names a negative is taken as it is.
+    """
+    if not negatives or any(JOINT in each for each in listed.ids):
+        return listed.ids, ()
+    frames = set(listed.ids)
+    added = [each for each in negatives if frame_and_sound(each)[0] in frames]
+    note = f"{listed.path.name} is tested with {len(added)} of {len(negatives)} negatives"
+    note += ", those of its frames"
+    return (*listed.ids, *added), (note,)
 
 
 def _wanted(listed: IdList, masks: Mapping[str, Path], reader: Reader) -> list[str] | None:

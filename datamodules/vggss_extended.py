@@ -7,6 +7,9 @@ NeurIPS 2022. Negatives: https://github.com/stoneMo/SLAVC at 05b429c
 sound of their own clip, which is not in VGG-SS, and of the other 4,779 every fourth (1,185) has a
 sound of its frame's class: SLAVC's list is taken as it is, and the record says so.
 
+A chosen list, ``heard`` for example, is tested with those negatives whose frame it names, or as it
+is where it names negatives itself.
+
 A negative's id is ``<frame id>+<sound id>``; it has nothing to localise.
 """
 

@@ -264,8 +264,10 @@ def flickr_files(root: Path) -> list[str]:
 def with_negative(files: Callable[[Path], list[str]], name: str) -> Callable[[Path], list[str]]:
     def written(root: Path) -> list[str]:
         frame, sound = files(root)
-        (root / name).write_text(f"video,audio,label\n{frame},{sound},non-sounding\n")
-        return [frame, sound, f"{frame}+{sound}"]
+        pairs = [(frame, sound), (sound, frame)]
+        rows = "".join(f"{one},{other},non-sounding\n" for one, other in pairs)
+        (root / name).write_text(f"video,audio,label\n{rows}")
+        return [frame, sound, *(f"{one}+{other}" for one, other in pairs)]
 
     return written
 

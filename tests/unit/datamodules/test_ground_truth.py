@@ -249,12 +249,28 @@ def test_a_list_may_mix_positives_and_negatives(root: Path, tmp_path: Path) -> N
     assert ids_of("flickr_extended", root=root, test_list=mine) == ["1+2", "2"]
 
 
-def test_the_usual_list_keeps_all_negatives(root: Path) -> None:
-    with_flickr(root, ["1", "2"])
-    (root / "flickr_test_plus_silent.csv").write_text(f"{NEGATIVES}1,2,non-sounding\n")
-    written(root / "flickr_test.csv", "2,0")
+def test_the_extended_list_of_flickr_is_the_frames_of_its_negatives_and_these(root: Path) -> None:
+    with_flickr(root, ["1", "2", "3"])
+    rows = "1,2,non-sounding\n3,2,non-sounding\n"
+    (root / "flickr_test_plus_silent.csv").write_text(NEGATIVES + rows)
+    written(root / "flickr_test.csv", "1,0")
 
-    assert ids_of("flickr_extended", root=root) == ["2", "1+2"]
+    assert ids_of("flickr_extended", root=root) == ["1", "3", "1+2", "3+2"]
+
+
+def test_a_chosen_list_brings_the_negatives_of_its_frames(root: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{CLIPS[row]},{CLIPS[3]},non-sounding\n" for row in range(3))
+    (with_vggss(root) / "vggss_test_plus_silent.csv").write_text(NEGATIVES + rows)
+    mine = written(tmp_path / "mine.txt", CLIPS[2], CLIPS[0])
+
+    found = ground_truth("vggss_extended", root=root, test_list=mine)
+
+    negatives = [f"{CLIPS[row]}+{CLIPS[3]}" for row in (0, 2)]
+    assert [each.id for each in found.truth] == [CLIPS[2], CLIPS[0], *negatives]
+    assert found.notes == (
+        "mine.txt is tested with 2 of 3 negatives, those of its frames",
+        "2 negatives",
+    )
 
 
 def test_a_pair_is_no_id_of_a_plain_set(root: Path, tmp_path: Path) -> None:
@@ -470,10 +486,21 @@ def test_the_published_test_lists_of_music_stand_for_every_annotated_frame(
 def test_the_published_flickr_list_asks_for_its_frames(shared_data: Path, tmp_path: Path) -> None:
     published = shared_data / "annotations" / "flickr"
     ids = [row.split(",")[0] for row in (published / "flickr_test.csv").read_text().split()]
-    annotations = with_flickr(tmp_path, [*ids, "1"]) / "Annotations"
+    annotations = with_flickr(tmp_path, [*ids, "3908875350", "1"]) / "Annotations"
 
     plain = ids_of("flickr", root=published, annotations=annotations)
     extended = ids_of("flickr_extended", root=published, annotations=annotations)
 
     assert (len(plain), plain) == (249, ids)
-    assert (len(extended), extended[:249]) == (499, ids)
+    assert (len(extended), len(set(extended))) == (500, 500)
+    assert {each.partition("+")[0] for each in extended[250:]} == set(extended[:250])
+    assert set(extended[:250]) == {*ids, "3908875350"}
+
+
+def test_the_heard_list_keeps_the_negatives_of_its_frames(shared_data: Path) -> None:
+    folder = shared_data / "annotations" / "vggss"
+
+    found = ground_truth("vggss_extended", root=folder, test_list=Path("vggss_heard_test.csv"))
+
+    assert len(found.truth) == 2564 + 2380
+    assert found.notes[0].startswith("vggss_heard_test.csv is tested with 2380 of 5158 negatives")
