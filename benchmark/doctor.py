@@ -87,6 +87,12 @@ def _lines(found: Inspection) -> Iterator[str]:
     test = found.media["test"]
     if found.is_complete:
         yield f"The test set is complete: {test.expected:,} samples."
+    elif found.annotation_defect is not None:
+        yield (
+            "The test set is NOT complete: its annotations cannot be read, as the note says, and "
+            f"every run is refused. {test.usable:,} of {test.expected:,} samples of "
+            f"{found.lists[0].name} can be used."
+        )
     else:
         yield (
             f"The test set is NOT complete: {test.usable:,} of {test.expected:,} samples can be "

@@ -304,6 +304,10 @@ class ClipData(pl.LightningDataModule, ABC):
         """Truth of the whole test list, whether or not its files are there."""
         return self.truth()
 
+    def annotation_defect(self) -> str | None:
+        """Why the truth of the test list cannot be read; None where it can."""
+        return None
+
     def annotation_notes(self) -> tuple[str, ...]:
         """What is to be told of the lists and annotations."""
         return self.report.notes

@@ -349,7 +349,9 @@ class FolderClips(ClipData):
         try:
             truth = self._ground_truth
         except BenchError:
-            stems = READERS[self.data_name].test_lists.values()
+            reader = READERS[self.data_name]
+            usual = () if reader.test_list is None else (Path(reader.test_list).stem,)
+            stems = dict.fromkeys((*usual, *reader.test_lists.values()))
             paths = (path for stem in stems for path in self._list_files(stem))
             path = next((path for path in paths if path.is_file()), None)
             if path is None:
@@ -365,17 +367,24 @@ class FolderClips(ClipData):
 
     def annotated(self) -> tuple[Truth, ...]:
         """Truth of the whole test list; nothing where there are no annotations."""
+        return () if self.annotation_defect() else self._ground_truth.truth
+
+    def annotation_defect(self) -> str | None:
+        """What a run would be refused with for its annotations or its test list."""
         try:
-            return self._ground_truth.truth
-        except BenchError:
-            return ()
+            _ = self._ground_truth  # reads them
+        except BenchError as error:
+            return str(error)
+        return None
 
     def annotation_notes(self) -> tuple[str, ...]:
         """What is to be told of the lists and annotations."""
-        try:
-            notes = self._ground_truth.notes
-        except BenchError as error:
-            notes = (f"annotations were not read: {error}",)
+        defect = self.annotation_defect()
+        notes = (
+            self._ground_truth.notes
+            if defect is None
+            else (f"annotations were not read: {defect}",)
+        )
         return (*notes, *self._list_notes())
 
     def media(self, sample_id: str) -> SampleFiles:

@@ -90,27 +90,28 @@ class Inspection:
     media: dict[str, FileState]  # by use: test, train
     notes: tuple[str, ...]
     is_miniature: bool = False
+    annotation_defect: str | None = None  # why the truth of the test list cannot be read
 
     @property
     def is_complete(self) -> bool:
-        """Whether every test sample can be used."""
+        """Whether every test sample can be used and scored."""
         test = self.media["test"]
-        return test.usable == test.expected
+        return self.annotation_defect is None and test.usable == test.expected
 
 
 def inspected(name: str, data: ClipData) -> Inspection:
     """Everything that can be said of a data set without training on it.
 
     Lists and annotations are read where there are no media at all; every sample then counts as
-    missing.
+    missing. A set with a test list and no readable annotations is told of, but not complete.
 
     Args:
         name: of the data set.
         data: built from the user's settings, not yet loaded.
 
     Raises:
-        BenchError: the root, the annotations or a list is missing or malformed, or the files are
-            in shards.
+        BenchError: the root or a list is missing or malformed, there are neither annotations nor a
+            test list, or the files are in shards.
     """
     if isinstance(data, FolderClips) and data.config.shards is not None:
         raise BenchError(
@@ -130,6 +131,7 @@ def inspected(name: str, data: ClipData) -> Inspection:
         media={"test": _media(data, test[:1]), "train": _media(data, train)},
         notes=data.annotation_notes(),
         is_miniature=data.is_miniature,
+        annotation_defect=data.annotation_defect(),
     )
 
 

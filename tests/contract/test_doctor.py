@@ -81,6 +81,28 @@ def test_lists_and_annotations_alone_are_told_of(bench: Bench, tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize("content", [None, "", "[]", '[{"file": "testvideo_1'])
+def test_a_set_whose_annotations_cannot_be_read_is_not_complete(
+    bench: Bench, tmp_path: Path, content: str | None
+) -> None:
+    root = tmp_path / "root"
+    bench("sample-data", "vggss", "--root", root, "--clips", 16)
+    (root / "vggss.json").unlink()
+    if content is not None:
+        (root / "vggss.json").write_text(content)
+
+    shown, told = bench("doctor", "vggss", "--root", root), bench("doctor", "vggss", "--root", root,
+                                                                  "--json")  # fmt: skip
+
+    assert (shown.code, told.code) == (1, 1)
+    words = " ".join(shown.out.split())
+    assert "The test set is NOT complete: its annotations cannot be read" in words
+    assert "4 of 4 samples of vggss_test can be used" in words
+    found = json.loads(told.out)
+    assert found["complete"] is False
+    assert str(root / "vggss.json") in found["annotation_defect"]
+
+
 def test_generated_clips_are_complete(bench: Bench) -> None:
     settings = ("data.train_clips=16", "data.val_clips=4", "data.test_clips=4")
 
