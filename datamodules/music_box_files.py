@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.annotation_files import REMEDY, Annotated
+from datamodules.array_files import PICKLED, read_array
 from datamodules.id_lists import check_id
 from datamodules.music_annotations import instrument, xywh_fractions
 from datamodules.music_mixtures import MIXTURE_ID, QUADRANTS, SOUNDING
@@ -18,6 +19,7 @@ from metrics.errors import BenchError
 from metrics.truth import Source, Truth
 
 COLUMNS = 5  # x, y, width and height in fractions of the picture, number of the instrument
+FARTHEST = 1e15  # of a coordinate or a category; float64 has every whole number up to 9e15
 
 
 def box_files(folder: Path) -> list[Path]:
@@ -41,8 +43,8 @@ def read_box_files(folder: Path, ids: Sequence[str] | None) -> Annotated:
         the rows, then the silent ones.
 
     Raises:
-        BenchError: no file, one that is truncated, holds pickled objects, or is not ``(K, 5)``
-            finite numbers; the message names it.
+        BenchError: no file, one that is damaged or of another kind, holds pickled objects, or is
+            not ``(K, 5)`` finite numbers; the message names it.
     """
     files = {path.stem: path for path in box_files(folder)}
     if not files:
@@ -80,9 +82,9 @@ def _empty_quadrants(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _rows(path: Path) -> NDArray[np.float64]:
     try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        if "allow_pickle" in str(error):
+        rows = read_array(path)
+    except (OSError, ValueError) as error:
+        if str(error) == PICKLED:
             raise BenchError(
                 f"{path} holds pickled objects, which are never read: unpickling runs what a file "
                 f"says; save its rows as one array of numbers, (K, {COLUMNS})"
@@ -93,6 +95,10 @@ def _rows(path: Path) -> NDArray[np.float64]:
             f"{path}: expected rows of {COLUMNS} numbers, x, y, width, height and category, got "
             f"{rows.dtype} {rows.shape}; fetch it again"
         )
-    if not np.isfinite(rows).all() or (rows[:, 4] % 1).any():
-        raise BenchError(f"{path}: boxes must be finite and categories whole; fetch it again")
-    return np.asarray(rows, dtype=np.float64)
+    rows = np.asarray(rows, dtype=np.float64)
+    if not (np.abs(rows) <= FARTHEST).all() or (rows[:, 4] % 1).any():
+        raise BenchError(
+            f"{path}: boxes and categories must be numbers within {FARTHEST:g}, and categories "
+            "whole; fetch it again"
+        )
+    return rows

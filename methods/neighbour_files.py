@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datamodules.array_files import read_array
 from datamodules.atomic_files import replace_content
 from datamodules.progress import progress_bar
 from methods.global_norm import rank, wait_for_all, world_size
@@ -33,7 +34,7 @@ from methods.mining import CPU, TILE, searcher
 from metrics.errors import BenchError
 
 log = logging.getLogger(__name__)
-UNREADABLE = (OSError, ValueError, EOFError)  # of numpy.load: missing, damaged, empty
+UNREADABLE = (OSError, ValueError)  # of read_array: missing, damaged or of another kind
 LOOK_SECONDS = 0.2  # between two looks at what the other processes have finished
 
 
@@ -51,7 +52,7 @@ class NeighbourFile:
         """
         self.path = path
         try:
-            self._rows: NDArray[np.int32] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._rows: NDArray[np.int32] = read_array(path, mmap_mode="r")
         except UNREADABLE as error:
             raise BenchError(f"{path} cannot be read ({error}); give the same command again, "
                              "which makes it again") from error  # fmt: skip
@@ -140,7 +141,7 @@ def require_others(count: int, rows: int, of: str) -> None:
 def is_mined(features: Path, result: Path, count: int) -> bool:
     """Whether a file holds all neighbours of these features, byte for byte as they were written."""
     try:
-        vectors = np.load(features, mmap_mode="r", allow_pickle=False)
+        vectors = read_array(features, mmap_mode="r")
     except UNREADABLE:
         return False
     asked = Asked(_fingerprint(vectors, features), len(vectors), count, TILE)
@@ -154,18 +155,18 @@ def open_features(path: Path) -> NDArray[np.float32]:
         BenchError: it is none, or not ``(n, D)`` float32 with two rows or more.
     """
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = read_array(path, mmap_mode="r")
     except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or "it is damaged, or of another kind"
-        raise BenchError(  # numpy's words would advise to unpickle it
+        reason = getattr(error, "strerror", None) or error
+        raise BenchError(
             f"{path} cannot be read as a .npy file ({reason}); write it with numpy.save"
         ) from error
-    kind = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else ".npz"
-    fits = kind != ".npz" and found.dtype == np.float32 and found.ndim == 2 and len(found) > 1
+    fits = found.dtype == np.float32 and found.ndim == 2 and len(found) > 1
     if not fits or not found.flags.c_contiguous:
         raise BenchError(
-            f"{path} holds {kind}, expected float32 of shape (n, D) with n of 2 or more, row by "
-            "row; write it with numpy.save(FILE, features.astype('float32', order='C'))"
+            f"{path} holds {found.dtype} of shape {found.shape}, expected float32 of shape "
+            "(n, D) with n of 2 or more, row by row; write it with numpy.save(FILE, "
+            "features.astype('float32', order='C'))"
         )
     rows: NDArray[np.float32] = found
     return rows
@@ -240,7 +241,7 @@ def _intact(result: Path, asked: Asked) -> dict[int, int]:
     """Finished tiles whose bytes are those that were written, with their crc32."""
     if not _has_shape(result, asked):
         return {}
-    rows = np.load(result, mmap_mode="r", allow_pickle=False)
+    rows = read_array(result, mmap_mode="r")
     return {
         tile: crc
         for tile, crc in sorted(_finished(result, asked).items())
@@ -334,8 +335,9 @@ def has_shape(path: Path, shape: tuple[int, int | None], dtype: np.dtype[Any]) -
         dtype: of its numbers.
     """
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = read_array(path, mmap_mode="r")
     except UNREADABLE:
         return False
-    expected = (shape[0], found.shape[-1] if shape[1] is None else shape[1])
-    return bool(found.shape == expected and found.dtype == dtype)
+    if found.ndim != 2 or found.dtype != dtype:
+        return False
+    return len(found) == shape[0] and shape[1] in (None, found.shape[1])

@@ -78,8 +78,10 @@ def test_scoring_finds_the_published_boxes_of_a_root(tmp_path: Path) -> None:
         (np.zeros((0, 5)), r"expected .* got float64 \(0, 5\)"),
         ([0.0, 0.0, 1.0, 1.0, 1.0], r"expected .* got float64 \(5,\)"),
         ([["0", "0", "1", "1", "cello"]], r"expected rows of 5 numbers"),
-        ([[0.0, 0.0, 1.0, float("nan"), 1.0]], "boxes must be finite and categories whole"),
-        ([[0.0, 0.0, 1.0, 1.0, 1.5]], "boxes must be finite and categories whole"),
+        ([[0.0, 0.0, 1.0, float("nan"), 1.0]], "boxes and categories must be numbers within 1e.15"),
+        ([[0.0, 0.0, 1.0, 1e307, 1.0]], "boxes and categories must be numbers within 1e.15"),
+        ([[0.0, 0.0, 1.0, 1.0, 1e300]], "boxes and categories must be numbers within 1e.15"),
+        ([[0.0, 0.0, 1.0, 1.0, 1.5]], "boxes and categories must be .* categories whole"),
     ],
 )
 def test_malformed_boxes_are_named(tmp_path: Path, rows: object, words: str) -> None:
@@ -98,6 +100,15 @@ def test_pickled_boxes_are_refused_in_words_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"a\.npy holds pickled objects, which are never read"):
         read_box_files(folder, None)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"0 0 1 1 3\n", b"PK\x03\x04", b"\x80\x04."])
+def test_a_file_of_another_kind_is_not_called_pickled(tmp_path: Path, content: bytes) -> None:
+    path = written(tmp_path / "box") / "a.npy"
+    path.write_bytes(content)
+
+    with pytest.raises(BenchError, match=r"a\.npy is no readable array \(it is no \.npy file\)"):
+        read_box_files(tmp_path / "box", None)
 
 
 @pytest.mark.parametrize("length", [0, 20, 140])

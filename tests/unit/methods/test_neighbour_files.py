@@ -265,8 +265,9 @@ def test_pickled_features_are_never_read(features: Path):
         open_features(features)
 
 
-def test_opening_damaged_neighbours_is_one_line(result: Path):
-    result.write_bytes(b"\x93NUMPY")
+@pytest.mark.parametrize("content", [b"\x93NUMPY", b"PK\x03\x04 cut off"])
+def test_opening_damaged_neighbours_is_one_line(result: Path, content: bytes):
+    result.write_bytes(content)
 
     with pytest.raises(BenchError, match=r"by_sound\.npy cannot be read .*same command again"):
         NeighbourFile(result)
