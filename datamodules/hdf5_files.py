@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from metrics.errors import BenchError
 
 NUMBERS = "fiu"  # kinds of dtype that are plain numbers
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError, OverflowError)
+"""All that h5py and numpy raise for a file with wrong bytes."""
 
 
 class Hdf5Array:
@@ -31,13 +33,13 @@ class Hdf5Array:
             remedy: what the user can do where the file is of no use, for messages.
 
         Raises:
-            BenchError: the file is missing, truncated or no HDF5; it has no such array; the array
+            BenchError: the file is missing, damaged or no HDF5; it has no such array; the array
                 has another shape, holds no numbers or lies in another file.
         """
         self.path, self.key, self.remedy = path, key, remedy
         self._opened_by = -1  # the process that the handle belongs to
         self._array: h5py.Dataset | None = None
-        with self._file() as file:
+        with self._file() as file, self._readable():
             self.shape: tuple[int, ...] = self._checked(file, shape).shape
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class Hdf5Array:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:
+        except DAMAGE as error:
             raise BenchError(
                 f"{self.path} cannot be read as HDF5 ({_reason(error)}); {self.remedy}"
             ) from error

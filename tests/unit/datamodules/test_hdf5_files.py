@@ -59,6 +59,33 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: int) -> None:
         opened(path)
 
 
+def test_damaged_bytes_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = written(tmp_path / "a.h5", table=TABLE).read_bytes()
+    refused = {}
+    for trial in range(200):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(len(damaged), size=3)] = rng.integers(256, size=3)
+        path = tmp_path / f"{trial}.h5"  # HDF5 may keep a damaged file open
+        path.write_bytes(damaged.tobytes())
+        try:
+            opened(path).all()
+        except BenchError as error:
+            refused[path] = str(error)
+
+    assert len(refused) > 20
+    assert all(words.startswith(str(path)) for path, words in refused.items())
+    assert not any("\n" in words for words in refused.values())
+
+
+def test_an_array_beyond_the_memory_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("table", shape=(4, 10**15), chunks=(1, 1), dtype="f4")
+
+    with pytest.raises(BenchError, match=r"a\.h5 cannot be read as HDF5 \(.*\); fetch it again"):
+        opened(tmp_path / "a.h5").all()
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     path.write_text("no such thing\n" * 200)
