@@ -14,6 +14,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike, NDArray
 
 from benchmark.records import Card, Record, read_record
+from datamodules.array_files import DAMAGE as ARRAY_DAMAGE
 from datamodules.atomic_files import write_atomically
 from metrics.errors import BenchError, first_repeat
 from metrics.predictions import MapRange, Predictions, check_shapes
@@ -24,10 +25,7 @@ NAMES = (
     "source_count", "map_range",
 )  # fmt: skip
 OWN, SWAPPED = "predictions.npz", "predictions_swap.npz"  # in a run folder
-DAMAGE = (
-    OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError, zipfile.BadZipFile,
-    zlib.error,
-)  # fmt: skip
+DAMAGE = (*ARRAY_DAMAGE, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """All that numpy and zipfile raise where bytes are missing or wrong."""
 NO_ARCHIVE = "it is no archive of arrays, or a part of it is missing"
 

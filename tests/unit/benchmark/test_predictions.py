@@ -112,6 +112,29 @@ def test_a_file_cut_anywhere_is_refused_by_name(save: Callable[..., None], tmp_p
             read_predictions(path)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'shape': (2,",  # numpy: TokenError
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1 2), }",  # SyntaxError
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30},), }}",  # OverflowError
+        "{1: 2, 'descr': 3, 'shape': 4}",  # TypeError
+    ],
+)
+def test_an_array_with_a_damaged_header_is_refused_in_one_line(tmp_path: Path, header: str) -> None:
+    line = header.encode().ljust(117) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line
+    (tmp_path / "maps.npz").write_bytes(content(id=np.array(IDS)))
+    with zipfile.ZipFile(tmp_path / "maps.npz", "a") as archive:
+        archive.writestr("heatmap.npy", array)
+
+    with pytest.raises(
+        BenchError, match=r"maps\.npz cannot be read as \.npz \(.*\); write"
+    ) as told:
+        read_predictions(tmp_path / "maps.npz")
+    assert "\n" not in str(told.value)
+
+
 def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
     rng, path = np.random.default_rng(0), tmp_path / "damaged.npz"
     whole = content(id=np.array(IDS), heatmap=MAPS, boxes=np.ones((2, 1, 4)))
