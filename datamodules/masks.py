@@ -43,7 +43,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         ``(H, W)`` bool, at the size of the file.
 
     Raises:
-        BenchError: the file is missing, truncated or no PNG; the message names it.
+        BenchError: the file is missing, damaged, too large or no PNG; the message names it.
     """
     try:
         content = path.read_bytes()
@@ -53,7 +53,10 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise _unreadable(path, "it is no PNG")
     if END not in content:  # some versions of OpenCV fill up what is missing with zeros
         raise _unreadable(path, "it is truncated")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # its header asks for more pixels than OpenCV takes, 2**30
+        raise _unreadable(path, "it is damaged or too large") from error
     if image is None:
         raise _unreadable(path, "it is damaged")
     colours = image[..., :3] if image.ndim == 3 else image[..., None]  # (H, W, C)

@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,17 @@ def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
 
     with pytest.raises(BenchError, match=r"mask .*a\.png cannot be read: it is damaged; .*DIR"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_a_mask_of_too_many_pixels_is_named(tmp_path: Path) -> None:
+    content = bytearray(written(tmp_path / "a.png").read_bytes())
+    start = content.index(b"IHDR")
+    content[start + 4 : start + 12] = (100_000).to_bytes(4, "big") * 2
+    content[start + 17 : start + 21] = zlib.crc32(content[start : start + 17]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+
+    with pytest.raises(BenchError, match=r"a\.png cannot be read: it is damaged or too large; rep"):
         read_mask(tmp_path / "a.png")
 
 
