@@ -32,7 +32,7 @@ from metrics.functional.resize import (
     half_pixel_bilinear,
 )
 from metrics.functional.segments import segment_accuracy
-from metrics.predictions import Answer, MapRange, check_answer
+from metrics.predictions import LARGEST_OF_MAP, Answer, MapRange, check_answer
 from metrics.protocols import Comparison, Protocol
 from metrics.truth import Truth
 
@@ -42,6 +42,7 @@ _RESIZE = {
     "align_corners_bicubic": align_corners_bicubic,
 }
 NAN = float("nan")
+SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 loses digits, and then becomes 0
 NO_BOX = np.empty((0, 4))
 FIGURES = (
     "pixel_ap",
@@ -196,15 +197,23 @@ def check_range(protocol: Protocol, map_range: MapRange | None) -> None:
     """Nothing, or an error where the protocol needs the range of the maps.
 
     Raises:
-        BenchError: it does, and the range is not known or is empty.
+        BenchError: it does, and the range is not known; or a range is empty, or so wide or narrow
+            that maps cannot be taken to [0, 1] in float32.
     """
-    if map_range is not None and not map_range[0] < map_range[1]:
-        raise BenchError(f"the range of the maps must be low < high, got {map_range}")
+    if map_range is not None and not _is_wide_enough(*map_range):
+        raise BenchError(
+            f"the range of the maps must be low < high, got {map_range}; as float32 neither may "
+            f"lie beyond {LARGEST_OF_MAP:.2g}, nor high - low below {SMALLEST:.2g}"
+        )
     if protocol.needs_range and map_range is None:
         raise BenchError(
             f"protocol {protocol.name} goes by the values of a map, so it needs the lowest and the "
             "highest that the method can give; state them as map_range (--map-range LOW HIGH)"
         )
+
+
+def _is_wide_enough(low: float, high: float) -> bool:
+    return -LARGEST_OF_MAP <= low < high <= LARGEST_OF_MAP and high - low >= SMALLEST
 
 
 def _resized(

@@ -10,6 +10,8 @@ from metrics.errors import BenchError
 from metrics.truth import Truth
 
 MapRange = tuple[float, float]
+LARGEST = float(np.finfo(np.float32).max)
+LARGEST_OF_MAP = LARGEST / 4  # sums of bicubic weights reach 1.9, so nothing overflows
 NO_MAPS = "predictions hold no maps; write heatmap (N, h, w) or boxes (N, K, 4)"
 
 
@@ -127,16 +129,20 @@ def check_answer(answer: Answer, truth: Truth) -> None:
     """Nothing, or an error where a value of one sample cannot be scored.
 
     Raises:
-        BenchError: NaN, infinity or a range beyond float32 in a map, a confidence or logits; a box
+        BenchError: NaN, infinity or a range beyond float32 in a map, a confidence or logits, for a
+            map beyond a quarter of float32, so that no interpolation overflows; a box
             outside the frame or turned inside out; too few maps or segments for the truth, or
             nothing that could be measured against it.
     """
-    for name, values in (("map", answer.heatmap), ("map of a source", answer.source_heatmap),
-                         ("segment_logits", answer.segment_logits)):  # fmt: skip
-        if values is not None and not _spans_float32(values):
+    for name, values, largest in (
+        ("map", answer.heatmap, LARGEST_OF_MAP),
+        ("map of a source", answer.source_heatmap, LARGEST_OF_MAP),
+        ("segment_logits", answer.segment_logits, LARGEST),
+    ):
+        if values is not None and not _spans_at_most(largest, values):
             raise BenchError(
                 f"{name} of {truth.id!r} holds NaN, infinity or a range beyond float32; "
-                "write finite numbers, higher where the source is"
+                f"write numbers within {largest:.2g}, higher where the source is"
             )
     if np.isinf(answer.confidence):
         raise BenchError(f"confidence of {truth.id!r} must be finite, got {answer.confidence}")
@@ -181,10 +187,12 @@ def _check_count(name: str, given: Sized | None, expected: Sized | None, sample_
         )
 
 
-def _spans_float32(values: NDArray[np.floating]) -> bool:
+def _spans_at_most(largest: float, values: NDArray[np.floating]) -> bool:
+    """Whether neither a value nor the extent of all, as float32, is larger; false for NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32, copy=False)
-        return bool(np.isfinite(single.max() - single.min()))
+        low, high = single.min(), single.max()
+        return bool(-low <= largest and high <= largest and high - low <= largest)
 
 
 def _check_boxes(boxes: NDArray[np.floating], sample_id: str) -> None:

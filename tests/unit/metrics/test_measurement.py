@@ -9,6 +9,7 @@ from metrics.functional.ciou import consensus_iou
 from metrics.functional.ranking import pixel_ap, pointing
 from metrics.measurement import (
     FIGURES,
+    check_range,
     figure_place,
     grid_truth,
     mask_as_map,
@@ -21,7 +22,7 @@ from metrics.measurement import (
     scored_map,
     truth_map,
 )
-from metrics.predictions import Answer
+from metrics.predictions import LARGEST_OF_MAP, Answer, check_answer
 from metrics.protocols import PROTOCOLS, Protocol
 from metrics.truth import Truth
 
@@ -206,6 +207,23 @@ def test_the_mask_that_is_drawn_is_the_one_that_was_scored(name: str, threshold:
 def test_a_rule_that_goes_by_values_needs_their_range(name: str):
     with pytest.raises(BenchError, match=f"protocol {name} goes by the values.*--map-range"):
         scored_map(noise(0), PROTOCOLS[name])
+
+
+@pytest.mark.parametrize("bad", [(0, np.inf), (-np.inf, 0), (0, 1e-50), (-3e38, 3e38), (1, 1)])
+def test_a_range_that_cannot_be_taken_to_0_and_1_is_refused(bad: tuple[float, float]):
+    with pytest.raises(BenchError, match="the range of the maps must be low < high, got"):
+        check_range(PROTOCOLS["slavc"], bad)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_largest_maps_that_are_taken_stay_numbers(name: str):
+    checker = np.where(np.indices((7, 7)).sum(0) % 2, np.float32(LARGEST_OF_MAP), np.float32(0))
+    check_answer(Answer(checker), Truth("clip", (np.empty((0, 4)),)))
+
+    scored = scored_map(checker, PROTOCOLS[name], (0, LARGEST_OF_MAP))
+
+    assert np.isfinite(scored.pixels).all()
+    assert not scored.constant
 
 
 def test_drawing_under_bench_v1_needs_a_threshold():

@@ -175,6 +175,21 @@ def test_a_value_that_is_no_finite_float32_names_array_and_id(
         check_answer(Answer()._replace(**{name: values}), TRUTH)
 
 
+@pytest.mark.parametrize(("name", "shape"), [("heatmap", (3, 4)), ("source_heatmap", (2, 3, 4))])
+def test_a_map_that_an_interpolation_would_overflow_names_the_id(name: str, shape: tuple[int, ...]):
+    values = np.zeros(shape)
+    values.flat[-1] = 3e38  # a float32, and bicubic weights make 1.2 times that of it
+
+    with pytest.raises(BenchError, match="of 'clip' holds .* write numbers within 8.5e.37, higher"):
+        check_answer(Answer()._replace(**{name: values}), TRUTH)
+
+
+def test_logits_may_be_as_low_as_float32_goes():
+    logits = np.full((3, 4), np.finfo(np.float32).min)
+
+    check_answer(Answer(heatmap=MAPS[0], segment_logits=logits), TRUTH)
+
+
 def test_an_infinite_confidence_names_the_id():
     with pytest.raises(BenchError, match="confidence of 'clip' must be finite, got inf"):
         check_answer(Answer(confidence=np.inf), TRUTH)
