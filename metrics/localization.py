@@ -119,7 +119,7 @@ class LocalizationMetrics(Metric):
             map_range=self.map_range,
         )
         check_shapes(batch)
-        if heatmap is not None and self._is_batched(heatmap, batch):
+        if rows and heatmap is not None and self._is_batched(heatmap, batch):
             measured = self._measured_batch(rows, heatmap, batch)
         else:
             measured = [self._measured(batch.answer(place), row) for place, row in enumerate(rows)]

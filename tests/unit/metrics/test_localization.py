@@ -159,6 +159,16 @@ def test_nothing_seen_has_no_metric():
     assert scores.missing == tuple(IDS)
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_batch_of_no_samples_changes_nothing(batched: bool):
+    truth, _ = plain_list(3)
+    metric = LocalizationMetrics(truth, "lvs", batched=batched)
+
+    metric.update(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 7, 7))
+
+    assert metric.compute().ids == ()
+
+
 def test_reset_forgets_what_was_seen():
     metric = updated(LocalizationMetrics(TRUTH, "lvs"), [3, 4], 2)
     metric.reset()
