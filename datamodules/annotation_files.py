@@ -24,14 +24,14 @@ class Annotated(NamedTuple):
 
 
 def read_json(path: Path) -> object:
-    """Content of a JSON file in which no object has a key twice.
+    """Content of a JSON file in which no object has a key twice; a byte-order mark is left out.
 
     Raises:
         BenchError: the file is missing, truncated or no JSON, or repeats a key, which the standard
             reader would settle in silence; the message names the file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once_each)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once_each)
     except (OSError, ValueError, RecursionError) as error:
         raise BenchError(
             f"{path} is not readable JSON ({error}); fetch it again or {REMEDY}"
@@ -59,12 +59,18 @@ def text_field(entry: dict[str, object], key: str, place: str) -> str:
     """A text of an entry.
 
     Raises:
-        BenchError: the key is missing or holds something else; the message names ``place``.
+        BenchError: the key is missing, or holds something else or half a character; the message
+            names ``place``.
     """
     value = entry.get(key)
     if not isinstance(value, str):
         came = type(value).__name__ if key in entry else "nothing"
         raise BenchError(f"{place}: '{key}' must be a text, got {came}")
+    if any("\ud800" <= character <= "\udfff" for character in value):  # JSON: "\\ud800"
+        raise BenchError(
+            f"{place}: '{key}' holds half of a surrogate pair, which no file can be written with, "
+            f"got {value!r}; correct it"
+        )
     return value
 
 

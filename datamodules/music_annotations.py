@@ -18,6 +18,7 @@ from metrics.truth import Source, Truth
 MUSIC_ID = IdForm(
     re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+"), "<video>/<frame folder>/<frame>"
 )
+FARTHEST = 1e15  # of a coordinate or a number; float64 holds every whole number up to 9e15
 INSTRUMENTS = {  # music-exp/eval_duet.py
     1: "cello",
     3: "acoustic_guitar",
@@ -79,14 +80,20 @@ def _entry_boxes(entry: object, place: str) -> list[tuple[int, list[float]]]:
         raise BenchError(f"{place}: 'bbox' must be a list of boxes; {REMEDY}")
     found = []
     for box in boxes:
-        number = box.get("category_id") if isinstance(box, dict) else None
-        if type(number) is not int or not is_box(box.get("normbox")):
+        if not _is_box_of_instrument(box):
             raise BenchError(
                 f"{place}: a box must have 'normbox', 4 finite numbers, and 'category_id', a whole "
-                f"number; {REMEDY}"
+                f"number, none beyond {FARTHEST:g}; {REMEDY}"
             )
-        found.append((number, box["normbox"]))
+        found.append((box["category_id"], box["normbox"]))
     return found
+
+
+def _is_box_of_instrument(box: object) -> bool:
+    if not isinstance(box, dict) or not is_box(box.get("normbox")):
+        return False
+    number = box.get("category_id")
+    return type(number) is int and max(map(abs, [number, *box["normbox"]])) <= FARTHEST
 
 
 def _truth(frame: str, found: list[tuple[int, list[float]]]) -> Truth:

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from datamodules.annotation_files import REMEDY, Annotated
 from datamodules.array_files import PICKLED, read_array
 from datamodules.id_lists import check_id
-from datamodules.music_annotations import instrument, xywh_fractions
+from datamodules.music_annotations import FARTHEST, instrument, xywh_fractions
 from datamodules.music_mixtures import MIXTURE_ID, QUADRANTS, SOUNDING
 from metrics.errors import BenchError
 from metrics.truth import Source, Truth
 
 COLUMNS = 5  # x, y, width and height in fractions of the picture, number of the instrument
-FARTHEST = 1e15  # of a coordinate or a category; float64 has every whole number up to 9e15
 
 
 def box_files(folder: Path) -> list[Path]:

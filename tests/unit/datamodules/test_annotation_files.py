@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from datamodules.annotation_files import is_box, read_json, read_xml
+from datamodules.annotation_files import is_box, read_json, read_xml, text_field
 from metrics.errors import BenchError
 
 
@@ -36,6 +37,20 @@ def test_equal_keys_of_different_objects_are_fine(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[{"a": 1}, {"a": {"a": 2}}]')
 
     assert read_json(tmp_path / "a.json") == [{"a": 1}, {"a": {"a": 2}}]
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_half_of_a_surrogate_pair_is_named_and_a_whole_one_taken() -> None:
+    entry = {"class": json.loads(r'"\ud83d dog"'), "label": json.loads(r'"\ud83d\ude00 dog"')}
+
+    with pytest.raises(BenchError, match=r"a\.json: 'class' holds half of a surrogate .* dog'"):
+        text_field(entry, "class", "a.json")
+    assert text_field(entry, "label", "a.json").endswith(" dog")
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]><a>&c;</a>'

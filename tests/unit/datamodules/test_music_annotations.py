@@ -79,6 +79,11 @@ def test_nothing_is_told_where_every_frame_has_a_box(tmp_path: Path) -> None:
         ('{"a/b/c": {"bbox": [{"normbox": [0, 0, 1, 1]}]}}', "and 'category_id'"),
         ('{"a/b/c": {"bbox": [{"normbox": [0, 1, 1], "category_id": 1}]}}', "4 finite numbers"),
         ('{"a/b/c": {"bbox": [{"normbox": [0, 0, 1, 1], "category_id": 1.5}]}}', "a whole number"),
+        ('{"a/b/c": {"bbox": [{"normbox": [0, 0, 1e307, 1], "category_id": 1}]}}', "beyond 1e.15"),
+        (
+            '{"a/b/c": {"bbox": [{"normbox": [0, 0, 1, 1], "category_id": -1' + "0" * 20 + "}]}}",
+            "none beyond 1e.15",
+        ),
     ],
 )
 def test_malformed_annotations_are_named(tmp_path: Path, content: str, words: str) -> None:
