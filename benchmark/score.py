@@ -71,6 +71,7 @@ class Board(NamedTuple):
     groups: Mapping[str, Sequence[Group]]
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
+    assumed: tuple[str, ...] = ()  # of the range of the maps
 
     @property
     def best_floor(self) -> dict[str, str]:
@@ -160,7 +161,7 @@ class Board(NamedTuple):
             "partial": scores.partial,
             "oracle": self.protocol.oracle,
             "list_sha256": self.list_sha256,
-            "notes": [*self.notes, *self.published, *self.escapes],
+            "notes": [*self.notes, *self.published, *self.assumed, *self.escapes],
         }
 
 
@@ -249,8 +250,8 @@ def list_hash(truth: Sequence[Truth]) -> str:
 def chosen_protocols(names: Sequence[str], data: str, given: Given) -> list[Protocol]:
     """Protocols of the given names in their order, each once.
 
-    ``all`` stands for every one that exists for these maps: where they state no range and leave
-    [0, 1], those that go by values do not, and a warning says so.
+    ``all`` stands for every one that exists for these maps: where they state no range, and leave
+    [0, 1] or are those of a run, those that go by values do not, and a warning says so.
 
     Args:
         names: as asked.
@@ -262,7 +263,7 @@ def chosen_protocols(names: Sequence[str], data: str, given: Given) -> list[Prot
     """
     every = list(PROTOCOLS)
     extent = _unstated_extent(given)
-    if ALL in names and extent is not None and not _is_in_unit(extent):
+    if ALL in names and extent is not None and not _may_be_assumed(extent, given):
         every = [name for name in PROTOCOLS if not PROTOCOLS[name].needs_range]
         left_out = [name for name in PROTOCOLS if name not in (*every, *names)]
         log.warning("%s: left out, as the range of the maps is not stated with --map-range: %s",
@@ -415,10 +416,11 @@ def _ordered(predictions: Predictions, row_of: Mapping[str, int], only: bool) ->
 
 
 def _check_ranges(given: Given, protocols: Sequence[Protocol]) -> None:
-    """A warning where maps without a stated range are taken to lie in [0, 1].
+    """A warning where maps of a file without a stated range are taken to lie in [0, 1].
 
     Raises:
-        BenchError: a protocol needs the range, it is not stated, and the maps leave [0, 1].
+        BenchError: a protocol needs the range, it is not stated, and the maps leave [0, 1] or are
+            those of a run, whose method says by its card that they have none.
     """
     names = ", ".join(protocol.name for protocol in protocols if protocol.needs_range)
     extent = _unstated_extent(given)
@@ -426,12 +428,15 @@ def _check_ranges(given: Given, protocols: Sequence[Protocol]) -> None:
         _check_stated_range(given)
     if not names or extent is None:
         return
-    if not _is_in_unit(extent):
+    if not _may_be_assumed(extent, given):
         low, high = extent
+        of_run = (
+            "" if given.record is None else f" without a range on the card of {given.record.method}"
+        )
         raise BenchError(
             f"{given.path}: {names} goes by the values of a map, and these lie in "
-            f"[{low:.4g}, {high:.4g}]; state the lowest and the highest that the method can give "
-            "with --map-range LOW HIGH"
+            f"[{low:.4g}, {high:.4g}]{of_run}; state the lowest and the highest that the method "
+            "can give with --map-range LOW HIGH"
         )
     log.warning("%s: the maps lie in [0, 1], which is taken for their range (%s)",
                 given.path, names)  # fmt: skip
@@ -470,8 +475,16 @@ def _unstated_extent(given: Given) -> MapRange | None:
     return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
-def _is_in_unit(extent: MapRange) -> bool:
-    return UNIT_RANGE[0] <= extent[0] and extent[1] <= UNIT_RANGE[1]
+def _may_be_assumed(extent: MapRange, given: Given) -> bool:
+    """Whether [0, 1] may be taken for the range of maps that state none: a file in it, no run."""
+    return given.record is None and UNIT_RANGE[0] <= extent[0] and extent[1] <= UNIT_RANGE[1]
+
+
+def _assumed(given: Given, protocol: Protocol) -> tuple[str, ...]:
+    """A line on the range that maps are taken to have; nothing where it is stated or not needed."""
+    if not protocol.needs_range or _unstated_extent(given) is None:
+        return ()
+    return (f"{protocol.name}: the maps lie in [0, 1], which is taken for their range",)
 
 
 def _with_success(protocol: Protocol, success: Sequence[float]) -> Protocol:
@@ -511,6 +524,7 @@ def _scored_board(
         groups=groups,
         notes=expected.notes,
         seconds={"scores": time.perf_counter() - started},
+        assumed=_assumed(given, protocol),
     )
 
 

@@ -138,7 +138,7 @@ def _fact_lines(boards: Sequence[Board]) -> Iterable[tuple[str, str]]:
         yield from (("published on", line) for line in _published_lists(boards))
     for note in boards[0].notes:
         yield "note", note
-    yield from (("note", line) for board in boards for line in board.escapes)
+    yield from (("note", line) for board in boards for line in (*board.assumed, *board.escapes))
     yield "seconds", _seconds(boards)
 
 

@@ -225,15 +225,44 @@ def test_the_file_with_the_swapped_sounds_is_named() -> None:
 def test_one_warning_speaks_of_all_maps_and_protocols_without_a_range(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    what = given(swapped=given().predictions, record=read_record(HISTORY / "complete.json"))
+    what = given(swapped=given().predictions)
     rules = [protocol_named(name) for name in ("lvs", "dsol-solo", "slavc-absolute")]
 
-    score_boards(what, EXPECTED, "vggss", rules, floors=False)
+    boards = score_boards(what, EXPECTED, "vggss", rules, floors=False)
 
     assert caplog.messages == [
         "maps.npz: the maps lie in [0, 1], which is taken for their range "
         "(dsol-solo, slavc-absolute)"
     ]
+    assert [board.assumed for board in boards] == [
+        (),
+        ("dsol-solo: the maps lie in [0, 1], which is taken for their range",),
+        ("slavc-absolute: the maps lie in [0, 1], which is taken for their range",),
+    ]
+    assert set(boards[1].assumed) < set(boards[1].to_dict()["notes"])
+
+
+def test_maps_of_a_run_without_a_range_have_no_protocol_that_goes_by_values(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    what = given(record=record)
+    words = r"maps\.npz: slavc-absolute goes by .* without a range on the card of hardpos; state"
+
+    with pytest.raises(BenchError, match=words):
+        score_boards(what, EXPECTED, "vggss", [protocol_named("slavc-absolute")], floors=False)
+    found = chosen_protocols(["all"], "vggss", what)
+
+    assert not any(protocol.needs_range for protocol in found)
+    assert "left out, as the range of the maps is not stated" in caplog.text
+
+
+def test_the_range_of_the_maps_of_a_run_may_be_stated(record: Record) -> None:
+    what = prepared(given(record=record), map_range=(0.0, 1.0), boxes=False)
+
+    (board,) = score_boards(what, EXPECTED, "vggss", [protocol_named("slavc-absolute")],
+                            floors=False)  # fmt: skip
+
+    assert board.assumed == ()
 
 
 def test_a_stated_range_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
