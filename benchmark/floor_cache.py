@@ -140,6 +140,7 @@ def _scores_of(plain: dict[str, Any]) -> Scores | None:
         return None
     columns = {key: np.array(column, dtype=np.float64) for key, column in plain["values"].items()}
     pairs = {key: (low, high) for key, (low, high) in plain["ci95"].items()}
-    names = ("ids", "missing", "excluded", "constant_maps", "undefined", "thresholds", "negatives")
+    names = ("ids", "missing", "excluded", "constant_maps", "undefined", "thresholds", "negatives",
+             "onscreen_thresholds")  # fmt: skip
     tuples = {name: tuple(plain[name]) for name in names if plain[name] is not None}
     return Scores(**{**plain, "values": columns, "ci95": pairs, **tuples})

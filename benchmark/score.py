@@ -510,8 +510,8 @@ def _scored_board(
         own = given.path / OWN if given.record is not None else given.path
         scores = _scored(given.predictions, expected.truth, protocol, seed, own)
         if given.swapped is not None:
-            other, fixed = given.path / SWAPPED, scores.thresholds
-            swapped = _scored(given.swapped, expected.truth, protocol, seed, other, fixed)
+            other = given.path / SWAPPED
+            swapped = _scored(given.swapped, expected.truth, protocol, seed, other, scores)
     groups = {one: breakdown(scores, expected.truth, protocol, one, seed) for one in by}
     return Board(
         data=data,
@@ -551,7 +551,7 @@ def _scored(
     protocol: Protocol,
     seed: int,
     path: Path,
-    thresholds: Sequence[float] | None = None,
+    unswapped: Scores | None = None,
 ) -> Scores:
     if protocol.needs_range and predictions.map_range is None:
         predictions = predictions._replace(map_range=UNIT_RANGE)
@@ -562,7 +562,8 @@ def _scored(
                 truth,
                 protocol,
                 seed=seed,
-                thresholds=thresholds,
+                thresholds=None if unswapped is None else unswapped.thresholds,
+                onscreen_thresholds=None if unswapped is None else unswapped.onscreen_thresholds,
                 progress=lambda _: advance(),
             )
         except BenchError as error:

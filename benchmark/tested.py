@@ -108,6 +108,7 @@ def tested_method(
         truth,
         PROTOCOL,
         thresholds=scores[PROTOCOL].thresholds,
+        onscreen_thresholds=scores[PROTOCOL].onscreen_thresholds,
     )
     boxes = box_scores(own, other, test.ids, truth, PROTOCOL, method.card.boxes)
     if method.card.boxes == 2 and own.boxes is not None:

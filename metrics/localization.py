@@ -35,6 +35,7 @@ class LocalizationMetrics(Metric):
         protocol: rules or their name.
         seed: of the bootstrap.
         thresholds: ``Scores.thresholds`` of another run, to be used as they are (swap test).
+        onscreen_thresholds: its ``Scores.onscreen_thresholds``, likewise.
         map_range: lowest and highest value that a map can take, where that is known.
         batched: whether plain maps are measured as a batch on their device; None does so on a GPU.
             The scores are the same; on a CPU one map after the other is faster.
@@ -61,6 +62,7 @@ class LocalizationMetrics(Metric):
         *,
         seed: int = 0,
         thresholds: Sequence[float] | None = None,
+        onscreen_thresholds: Sequence[float] | None = None,
         map_range: MapRange | None = None,
         batched: bool | None = None,
     ) -> None:
@@ -69,6 +71,7 @@ class LocalizationMetrics(Metric):
         self.protocol = resolved(protocol)
         self.seed = seed
         self.thresholds = thresholds
+        self.onscreen_thresholds = onscreen_thresholds
         self.map_range = map_range
         self.batched = batched
         truth_rows(self.truth)
@@ -180,6 +183,7 @@ class LocalizationMetrics(Metric):
             self.protocol,
             seed=self.seed,
             thresholds=self.thresholds,
+            onscreen_thresholds=self.onscreen_thresholds,
         )
 
 

@@ -65,6 +65,8 @@ class Scores(NamedTuple):
         metrics: fractions in [0, 1]; a key is absent where it has no meaning.
         ci95: 95 % bootstrap interval per key, thresholds held fixed.
         spread: standard deviation per key over the draws of a random floor, else empty.
+        onscreen_thresholds: of the confidence, one per fold, NaN where none could be fitted; None
+            where ``onscreen_acc`` has no meaning.
     """
 
     protocol: str
@@ -81,6 +83,7 @@ class Scores(NamedTuple):
     metrics: Mapping[str, float]
     ci95: Mapping[str, tuple[float, float]]
     spread: Mapping[str, float]
+    onscreen_thresholds: tuple[float, ...] | None = None
 
     @property
     def n(self) -> int:
@@ -157,6 +160,7 @@ def score(
     *,
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
+    onscreen_thresholds: Sequence[float] | None = None,
     ranking: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
@@ -171,6 +175,7 @@ def score(
         seed: of the bootstrap.
         thresholds: ``Scores.thresholds`` of another set of maps, to be used as they are (swap
             test); None lets the protocol choose.
+        onscreen_thresholds: the same of the confidence; None fits them.
         ranking: whether average precisions are wanted; without them a map costs a third.
         progress: called with the number of samples measured so far.
 
@@ -205,7 +210,15 @@ def score(
         )
         if progress is not None:
             progress(position + 1)
-    return summarise(rows, measured, truth, protocol, seed=seed, thresholds=thresholds)
+    return summarise(
+        rows,
+        measured,
+        truth,
+        protocol,
+        seed=seed,
+        thresholds=thresholds,
+        onscreen_thresholds=onscreen_thresholds,
+    )
 
 
 def truth_rows(truth: Sequence[Truth]) -> dict[str, int]:
@@ -226,6 +239,7 @@ def summarise(
     *,
     seed: int = 0,
     thresholds: Sequence[float] | None = None,
+    onscreen_thresholds: Sequence[float] | None = None,
 ) -> Scores:
     """Scores out of raw results.
 
@@ -238,6 +252,7 @@ def summarise(
         protocol: the one that measured.
         seed: of the bootstrap.
         thresholds: as in :func:`score`.
+        onscreen_thresholds: as in :func:`score`.
 
     Returns:
         Scores with samples in the order of ``rows``.
@@ -248,19 +263,20 @@ def summarise(
     ids = tuple(sample.id for sample in samples)
     draws = measured if measured.ndim == 3 else measured[None]
     table = _Table(samples, truth, protocol)
-    per_draw = [table.columns(draw, thresholds) for draw in draws[:, scored]]  # (n, W) each
+    given = _Given(thresholds, onscreen_thresholds)
+    per_draw = [table.columns(draw, given) for draw in draws[:, scored]]  # (n, W) each
     values = _mean_columns([columns for columns, _ in per_draw])
     fit = per_draw[0][1]
     by_id = np.argsort(ids)  # one order of summation, whatever the order of the maps
     means = {key: _column(values, key)[by_id] for key in table.mean_keys(values)}
     sets = _set_statistics(values, by_id) if len(draws) == 1 else {}
-    given = empty.union(rows)
+    known = empty.union(rows)
     return Scores(
         protocol=protocol.name,
         ids=ids,
         values=values,
         n_expected=len(truth),
-        missing=tuple(sample.id for row, sample in enumerate(truth) if row not in given),
+        missing=tuple(sample.id for row, sample in enumerate(truth) if row not in known),
         excluded=tuple(truth[row].id for row in sorted(empty)),
         negatives=tuple(sample.id for sample in samples if not sample.on_screen),
         constant_maps=_ids_where(ids, draws[:, scored, figure_place("constant")].min(axis=0) == 1),
@@ -271,14 +287,26 @@ def summarise(
         | {key: float(statistic(np.ones((1, len(ids))))[0]) for key, statistic in sets.items()},
         ci95=_intervals(means, seed) | statistic_intervals(sets, len(ids), seed),
         spread=_spread([columns for columns, _ in per_draw], list(means)),
+        onscreen_thresholds=fit.onscreen if len(draws) == 1 else None,
     )
 
 
+class _Given(NamedTuple):
+    """Thresholds of the five folds of other answers, of maps and of confidence; None fits them."""
+
+    thresholds: Sequence[float] | None
+    onscreen: Sequence[float] | None
+
+
 class _Fit(NamedTuple):
-    """Thresholds of the five folds, or None where the protocol has its own rule."""
+    """Thresholds of the five folds, or None where the protocol has its own rule.
+
+    ``onscreen`` are those of the confidence, None where it decides nothing.
+    """
 
     thresholds: tuple[float, ...] | None
     partial: bool
+    onscreen: tuple[float, ...] | None = None
 
 
 class _Table:
@@ -298,14 +326,14 @@ class _Table:
         self.one_box_set = has_one_box_set(truth)
 
     def columns(
-        self, measured: NDArray[np.float64], thresholds: Sequence[float] | None
+        self, measured: NDArray[np.float64], given: _Given
     ) -> tuple[dict[str, Column], _Fit]:
         """All columns of ``(n, W)`` raw results that have a meaning, and the thresholds used."""
         cuts = (measured.shape[1] - len(FIGURES)) // (1 + self.annotators)
         at_cuts = measured[:, : -len(FIGURES)].reshape(-1, 1 + self.annotators, cuts)
         fit = _Fit(None, partial=False)
         if not self.only_segments:
-            fit = _fit(self.ids, self.placed, at_cuts[:, 0], self.protocol, thresholds)
+            fit = _fit(self.ids, self.placed, at_cuts[:, 0], self.protocol, given.thresholds)
         chosen = np.zeros(len(self.ids), dtype=int)
         if fit.thresholds is not None:
             places = [self.protocol.threshold_grid.index(value) for value in fit.thresholds]
@@ -316,6 +344,11 @@ class _Table:
         if fit.thresholds is not None:
             columns["threshold"] = np.array(fit.thresholds)[self.folds]
         columns |= self._further(measured, columns, ciou)
+        if "confidence" in columns and not self.on_screen.all() and self.on_screen.any():
+            columns["onscreen_acc"], onscreen = onscreen_correct(
+                columns["confidence"], self.on_screen, self.folds, FOLDS, given.onscreen
+            )
+            fit = fit._replace(onscreen=tuple(onscreen.tolist()))
         return columns, fit
 
     def _hits(self, prefix: str, ciou: Column, counted: NDArray[np.bool_]) -> dict[str, Column]:
@@ -346,11 +379,7 @@ class _Table:
             frames = [self.samples[place].frame for place in by_id]
             found = interactive_hits(columns[HIT][by_id], frames, self.members)
             further["iiou@0.5"] = found[np.argsort(by_id)]
-        further |= self._against_annotators(ciou)
-        if "confidence" in further and not self.on_screen.all() and self.on_screen.any():
-            correct = onscreen_correct(further["confidence"], self.on_screen, self.folds, FOLDS)
-            further["onscreen_acc"] = correct.correct
-        return further
+        return further | self._against_annotators(ciou)
 
     def _against_annotators(self, ciou: NDArray[np.float64]) -> dict[str, Column]:
         """Columns against each annotator, and their means over those who drew anything."""

@@ -6,6 +6,7 @@ value. Their temporary arrays take about four times the memory of ``counts``, so
 chooses R.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +91,7 @@ def onscreen_correct(
     is_on_screen: NDArray[np.bool_],
     folds: NDArray[np.intp],
     num_folds: int = FOLDS,
+    thresholds: Sequence[float] | None = None,
 ) -> OnScreen:
     """Whether each sample is called right by the threshold that suits the other folds best.
 
@@ -104,23 +106,42 @@ def onscreen_correct(
         is_on_screen: ``(n,)`` bool.
         folds: ``(n,)`` integers below ``num_folds``; samples of one frame share theirs.
         num_folds: how many folds there are.
+        thresholds: ``num_folds`` of other confidences, to be used as they are; None fits them.
 
     Returns:
         Decisions and thresholds; NaN for a fold outside of which there is no sample.
+
+    Raises:
+        ValueError: there are more or fewer thresholds than folds.
 
     Examples:
         >>> confidence, folds = np.array([1.0, 2.0, 1.0, 2.0]), np.array([0, 0, 1, 1])
         >>> onscreen_correct(confidence, confidence > 1, folds, num_folds=2)
         OnScreen(correct=array([1., 1., 1., 1.]), thresholds=array([2., 2.]))
     """
+    if thresholds is None:
+        fitted = _fitted_thresholds(confidence, is_on_screen, folds, num_folds)
+    else:
+        fitted = np.array(thresholds, dtype=np.float64)
+    if len(fitted) != num_folds:
+        raise ValueError(f"expected {num_folds} thresholds of confidence, got {len(fitted)}")
+    threshold = fitted[folds]  # (n,)
+    correct = (confidence >= threshold) == is_on_screen
+    return OnScreen(np.where(np.isnan(threshold), np.nan, correct), fitted)
+
+
+def _fitted_thresholds(
+    confidence: NDArray[np.floating],
+    is_on_screen: NDArray[np.bool_],
+    folds: NDArray[np.intp],
+    num_folds: int,
+) -> NDArray[np.float64]:
     thresholds = np.full(num_folds, np.nan)
     for fold in range(num_folds):
         others = folds != fold
         if others.any():
             thresholds[fold] = best_threshold(confidence[others], is_on_screen[others])
-    threshold = thresholds[folds]  # (n,)
-    correct = (confidence >= threshold) == is_on_screen
-    return OnScreen(np.where(np.isnan(threshold), np.nan, correct), thresholds)
+    return thresholds
 
 
 def drawn_per_level(

@@ -222,6 +222,19 @@ def test_the_file_with_the_swapped_sounds_is_named() -> None:
         one_board(what)
 
 
+def test_swapped_confidences_are_judged_by_the_thresholds_of_the_own_ones(record: Record) -> None:
+    truth = tuple(each._replace(on_screen=row % 2 == 0) for row, each in enumerate(EXPECTED.truth))
+    own = given().predictions
+    assert own is not None
+    own = own._replace(confidence=np.array([0.9, 0.1, 0.9, 0.1]))
+    swapped = own._replace(confidence=np.array([0.09, 0.01, 0.09, 0.01]))
+
+    board = one_board(Given(Path("run"), own, swapped=swapped, record=record),
+                      EXPECTED._replace(truth=truth))  # fmt: skip
+
+    assert board.to_dict()["metrics"]["swap_onscreen_acc"] == 0.5  # all are called off screen
+
+
 def test_one_warning_speaks_of_all_maps_and_protocols_without_a_range(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -165,6 +165,28 @@ def test_too_few_samples_for_a_threshold_of_confidence_make_the_scores_partial(
     assert scores.partial == is_partial
 
 
+def test_confidences_of_other_sounds_are_judged_by_the_thresholds_of_the_own_ones():
+    truth = [sample._replace(on_screen=row % 2 == 0) for row, sample in enumerate(TRUTH)]
+    confidence = np.array([0.9 if sample.on_screen else 0.1 for sample in truth], np.float32)
+    own = Predictions(IDS, MAPS, confidence=confidence)
+    other = own._replace(confidence=confidence / 100)  # a threshold of its own would tell all
+    fixed = score(own, truth, "lvs", ranking=False).onscreen_thresholds
+
+    swapped = score(other, truth, "lvs", onscreen_thresholds=fixed, ranking=False)
+
+    assert fixed == pytest.approx((0.9,) * 5)
+    assert swapped.onscreen_thresholds == fixed
+    assert swapped.metrics["onscreen_acc"] == 0.5  # all are called off screen
+
+
+def test_thresholds_of_confidence_are_one_per_fold():
+    truth = [sample._replace(on_screen=row % 2 == 0) for row, sample in enumerate(TRUTH)]
+    given = Predictions(IDS, MAPS, confidence=np.arange(80, dtype=np.float32))
+
+    with pytest.raises(ValueError, match="expected 5 thresholds of confidence, got 2"):
+        score(given, truth, "lvs", onscreen_thresholds=(0.5, 0.5))
+
+
 def test_an_empty_fold_makes_the_scores_partial():
     chosen = [k for k in range(80) if fold_of(IDS[k]) != 2]
     assert len(chosen) >= 50
