@@ -22,7 +22,7 @@ from metrics.predictions import MapRange, Predictions, check_shapes
 log = logging.getLogger(__name__)
 NAMES = (
     "id", "heatmap", "confidence", "boxes", "box_scores", "segment_logits", "source_heatmap",
-    "source_count", "map_range",
+    "source_count", "map_range", "on_screen",
 )  # fmt: skip
 OWN, SWAPPED = "predictions.npz", "predictions_swap.npz"  # in a run folder
 DAMAGE = (*ARRAY_DAMAGE, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -84,8 +84,9 @@ def read_predictions(path: Path) -> Predictions:
 
     Arrays: ``id`` (N,) unicode and any of ``heatmap`` (N, h, w), ``confidence`` (N,), ``boxes``
     (N, K, 4), best first or with ``box_scores`` (N, K), ``segment_logits`` (N, T, C),
-    ``source_heatmap`` (N, S, h, w) with ``source_count`` (N,), and ``map_range`` (2,). Arrays of
-    other names are named in a warning and left out.
+    ``source_heatmap`` (N, S, h, w) with ``source_count`` (N,), ``map_range`` (2,), and
+    ``on_screen`` (N,) bool of a method with a rule of its own for that. Arrays of other names are
+    named in a warning and left out.
 
     Raises:
         BenchError: the file is missing, damaged or holds objects, or an array does not fit the ids.
@@ -111,6 +112,7 @@ def read_predictions(path: Path) -> Predictions:
             source_heatmap=arrays.get("source_heatmap"),
             source_count=arrays.get("source_count"),
             map_range=_map_range(arrays),
+            on_screen=_on_screen(arrays),
         )
         predictions = predictions._replace(use_boxes=_only_boxes(predictions))
         check_shapes(predictions)
@@ -169,6 +171,15 @@ def _map_range(arrays: dict[str, NDArray[Any]]) -> MapRange | None:
         raise BenchError(f"map_range must be (2,) finite numbers, low < high, got {given.tolist()}")
     low, high = given.tolist()
     return float(low), float(high)
+
+
+def _on_screen(arrays: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+    given = arrays.get("on_screen")
+    if given is None:
+        return None
+    if given.dtype.kind not in "biu" or not np.isin(given, (0, 1)).all():
+        raise BenchError(f"on_screen must be (N,) of true and false, or 1 and 0, got {given.dtype}")
+    return given.astype(np.bool_)
 
 
 def _best_first(arrays: dict[str, NDArray[Any]]) -> NDArray[Any] | None:

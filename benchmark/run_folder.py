@@ -135,6 +135,7 @@ def write_results(
             segment_logits=answers.segment_logits,
             source_heatmap=None if sources is None else sources.heatmap[answers.rows],
             source_count=None if sources is None else sources.counts[answers.rows],
+            on_screen=None if answers.on_screen is None else answers.on_screen > 0,
         )
     if any(sample.has_place for sample in truth):
         _draw(folder, data, tested.own, scores, truth)

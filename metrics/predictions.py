@@ -97,7 +97,7 @@ def check_shapes(predictions: Predictions) -> None:
         raise BenchError("predictions hold no boxes; write boxes (N, K, 4) or score the maps")
     shapes = {
         "heatmap": "h, w", "confidence": "", "boxes": "K, 4", "segment_logits": "T, C",
-        "source_heatmap": "S, h, w", "source_count": "",
+        "source_heatmap": "S, h, w", "source_count": "", "on_screen": "",
     }  # fmt: skip
     for name, axes in shapes.items():
         rows = getattr(predictions, name)

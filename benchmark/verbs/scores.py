@@ -22,10 +22,11 @@ from metrics.errors import BenchError
 
 SCORED = """The .npz holds id (N,) text and heatmap (N, h, w), higher = source; optional are
 confidence (N,), boxes (N, K, 4) xyxy in [0, 1], segment_logits (N, T, C), all that ave needs,
-source_heatmap (N, S, h, w) with source_count (N,), and map_range (2,). Annotations are read for
-vggss, vggss_extended, flickr, flickr_extended, is3, ave, music_solo, music_duet and
-music_synthetic, whose mixtures data.generator_seed and data.test_clips choose; synthetic makes its
-own, and takes data.* settings."""
+source_heatmap (N, S, h, w) with source_count (N,), map_range (2,), and on_screen (N,), true where
+a rule of the method finds the source in the frame. Annotations are read for vggss, vggss_extended,
+flickr, flickr_extended, is3, ave, music_solo, music_duet and music_synthetic, whose mixtures
+data.generator_seed and data.test_clips choose; synthetic makes its own
+and takes data.* settings."""
 
 
 def add_table(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -161,3 +161,7 @@ def test_a_method_that_tells_what_is_off_screen_is_measured_by_that(
         "onscreen_own_rule": np.mean([float(told[each]) for each in shown])
     }
     assert (record["n"], record["n_expected"]) == (4, 4)
+    own, other = (np.load(folder / f"predictions{end}.npz") for end in ("", "_swap"))
+    again = (own["on_screen"] + 1.0 - other["on_screen"]) / 2  # out of what is kept
+    kept = dict(zip(own["id"].tolist(), again, strict=True))
+    assert [kept[each] for each in shown] == [float(told[each]) for each in shown]

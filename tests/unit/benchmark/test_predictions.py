@@ -75,6 +75,29 @@ def test_the_range_of_the_maps_is_two_numbers(npz: Callable[..., Path]) -> None:
     assert read_predictions(npz(map_range=np.array([-1, 1]))).map_range == (-1.0, 1.0)
 
 
+@pytest.mark.parametrize("kind", [bool, np.uint8])
+def test_the_rule_of_a_method_is_written_and_read_back(tmp_path: Path, kind: type) -> None:
+    told = np.array([True, False])
+    write_predictions(tmp_path / "a.npz", IDS, MAPS, on_screen=told.astype(kind))
+
+    assert read_predictions(tmp_path / "a.npz").on_screen.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (np.array([0.5, 1.0]), "on_screen must be .N,. of true and false"),
+        (np.array([2, 1]), "on_screen must be .N,. of true and false"),
+        (np.array([True]), r"on_screen must be \(2,\), a row per id, got \(1,\)"),
+    ],
+)
+def test_a_rule_that_is_no_row_of_yes_and_no_is_refused(
+    told: np.ndarray, words: str, npz: Callable[..., Path]
+) -> None:
+    with pytest.raises(BenchError, match=rf"maps\.npz: {words}"):
+        read_predictions(npz(on_screen=told))
+
+
 def test_boxes_stand_by_falling_score(npz: Callable[..., Path]) -> None:
     boxes = np.arange(24, dtype=float).reshape(2, 3, 4)
     scores = np.array([[0.1, 0.9, 0.5], [np.nan, 0.2, 0.2]])
