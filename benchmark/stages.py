@@ -235,14 +235,10 @@ class StageRunner:
             folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
         )
         callbacks: list[Callback] = [
-            last, MadeBy(identity), Rates(), EpochLines(title), StopsAtOnce()
+            *self._best(folder), last, MadeBy(identity), Rates(), EpochLines(title), StopsAtOnce()
         ]  # fmt: skip
         if shown := self.config.logging.panel:
             callbacks.append(Panel(self.data, folder, shown))
-        if selects:
-            callbacks.append(
-                EpochCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)
-            )
         return self._lightning(
             default_root_dir=folder,
             max_epochs=settings.max_epochs,
@@ -255,6 +251,16 @@ class StageRunner:
             accumulate_grad_batches=settings.accumulate,
             limit_train_batches=self._whole_steps(),
         )
+
+    def _best(self, folder: Path) -> list[Callback]:
+        """Keeps the epoch of the lowest validation loss, where that chooses.
+
+        Before the last epoch is kept: what is killed in between is redone from the one before, and
+        finds its best epoch again.
+        """
+        if self.config.trainer.select != "val_loss":
+            return []
+        return [EpochCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)]
 
     def _whole_steps(self) -> int | float:
         """Batches of an epoch without those that fill no step of ``trainer.accumulate``."""
