@@ -4,7 +4,7 @@
 
     last.ckpt       the last whole epoch
     previous.ckpt   the one before, in case the disk spoils the last
-    best.ckpt       the epoch of the lowest validation loss, where that chooses
+    best.ckpt       the epoch that trainer.select chooses, where it is not the last one
 """
 
 import io

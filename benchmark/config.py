@@ -60,7 +60,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"
     compile: bool = False  # torch.compile of both streams; needs a C++ compiler
-    select: str = "last"  # last | val_loss (lowest loss on data.val_fraction)
+    select: str = "last"  # last | val_loss (the lowest) | val_ciou (the highest), of held-out clips
     accumulate: int = 1  # batches whose gradients make one step; each has its own negatives alone
 
 

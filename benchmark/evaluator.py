@@ -97,8 +97,7 @@ class AnswerCollector(Callback):
         kept = self.kept.get(loader, {})
         seen = torch.zeros(num_rows)
         seen[list(kept)] = 1
-        if world_size() > 1:
-            _sum_in_place(seen)
+        sum_over_processes(seen)
         rows = torch.nonzero(seen).squeeze(1)
         values = {
             name: _joined({row: one[name] for row, one in kept.items() if name in one},
@@ -140,8 +139,7 @@ def _joined(
     table = torch.zeros(len(seen), *shape)
     for row, value in kept.items():
         table[row] = value
-    if world_size() > 1:
-        _sum_in_place(table)
+    sum_over_processes(table)
     return (table[rows] / seen[rows].reshape(-1, *[1] * axes)).numpy()
 
 
@@ -155,7 +153,10 @@ def _agreed_shape(shapes: list[tuple[int, ...]], axes: int) -> tuple[int, ...] |
     return tuple(shape) if is_known else None
 
 
-def _sum_in_place(table: Tensor) -> None:
+def sum_over_processes(table: Tensor) -> None:
+    """Adds up a table of all processes in its place, on each of them; every rank must call it."""
+    if world_size() == 1:
+        return
     moved = table.to(_device())
     dist.all_reduce(moved)
     table.copy_(moved)

@@ -22,8 +22,9 @@ from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.run_folder import run_folder, write_results
 from benchmark.run_record import run_record
 from benchmark.settings import content_hash
-from benchmark.stages import StageRunner, lists_of, load_weights, locked
+from benchmark.stages import BEST_OF, StageRunner, lists_of, load_weights, locked
 from benchmark.tested import Tested, scored_truth, tested_floor, tested_method
+from benchmark.validation import VAL_CIOU, validation_truth
 from datamodules.atomic_files import drop_unfinished, write_atomically
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
@@ -75,6 +76,8 @@ def run(
     if data.trains:
         method.check(data)
         _check_batches(config, data)
+        if config.trainer.select == VAL_CIOU:
+            validation_truth(method, data)  # says before any training what is missing
     checkpoint = checkpoint_of(config, method, data, kept)
     if config.trainer.compile:
         require_compiler(config.method_name, method.networks)
@@ -160,9 +163,9 @@ def _method(config: RunConfig) -> Method:
 
 def _check_trainer(config: RunConfig) -> None:
     require_all_processes(config.trainer.devices, config.trainer.num_nodes)
-    if config.trainer.select not in ("last", "val_loss"):
+    if config.trainer.select not in ("last", *BEST_OF):
         raise BenchError(
-            f"trainer.select={config.trainer.select!r} is unknown; use last or val_loss"
+            f"trainer.select={config.trainer.select!r} is unknown; use last, val_loss or val_ciou"
         )
     if config.memory.maps not in MAPS:
         raise BenchError(

@@ -38,6 +38,7 @@ from benchmark.logs import Panel, Rates, close, loggers_of
 from benchmark.named_files import named_files
 from benchmark.ranks import from_first, is_first_rank, launcher
 from benchmark.settings import NOT_IN_HASH, TRUTH_ONLY, content_hash
+from benchmark.validation import VAL_CIOU, ValidationCiou, validation_truth
 from datamodules.atomic_files import drop_unfinished, write_json
 from datamodules.base import ClipData
 from methods.base import Method
@@ -47,6 +48,8 @@ from metrics.errors import BenchError
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Method)
 WEIGHTS, DONE = "weights.pt", "done.json"
+BEST_OF = {"val_loss": "min", VAL_CIOU: "max"}
+"""What may choose the epoch in place of the last one: figures of held-out clips."""
 
 
 class StageRunner:
@@ -198,7 +201,7 @@ class StageRunner:
         identity = content_hash(
             {"data": self.config.data_name, "lists": self.lists, **self._settings_of(method)}
         )
-        selects = self.config.trainer.select == "val_loss"
+        selects = self.config.trainer.select in BEST_OF
         if is_first_rank():
             drop_unfinished(folder)
 
@@ -216,7 +219,7 @@ class StageRunner:
             log.info("stage %s: resumed from %s", title, resumed)
         self.data.draw, method.memory = method.draw, self.config.memory
         with compiled(method.networks if self.config.trainer.compile else ()):
-            self.trainer(folder, title, identity).fit(
+            self.trainer(method, folder, title, identity).fit(
                 method,
                 datamodule=self.data,
                 ckpt_path=resumed or None,
@@ -227,10 +230,10 @@ class StageRunner:
             state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
             method.load_state_dict(state["state_dict"])
 
-    def trainer(self, folder: Path, title: str, identity: str) -> pl.Trainer:
+    def trainer(self, method: Method, folder: Path, title: str, identity: str) -> pl.Trainer:
         """A Lightning trainer that saves every epoch's end into the folder."""
         settings = self.config.trainer
-        selects = settings.select == "val_loss"
+        validates = settings.select == "val_loss" or self.config.logging.validation
         last = EpochCheckpoint(
             folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
         )
@@ -239,13 +242,15 @@ class StageRunner:
         ]  # fmt: skip
         if shown := self.config.logging.panel:
             callbacks.append(Panel(self.data, folder, shown))
+        if settings.select == VAL_CIOU:
+            callbacks.append(ValidationCiou(validation_truth(method, self.data), self.data))
         return self._lightning(
             default_root_dir=folder,
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
             plugins=[WholeCheckpoints()],
             logger=loggers_of(self.config, folder),
-            limit_val_batches=1.0 if selects or self.config.logging.validation else 0,
+            limit_val_batches=1.0 if validates else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=10,
             accumulate_grad_batches=settings.accumulate,
@@ -253,14 +258,20 @@ class StageRunner:
         )
 
     def _best(self, folder: Path) -> list[Callback]:
-        """Keeps the epoch of the lowest validation loss, where that chooses.
+        """Keeps the epoch that ``trainer.select`` chooses, the first of equal ones.
 
         Before the last epoch is kept: what is killed in between is redone from the one before, and
         finds its best epoch again.
         """
-        if self.config.trainer.select != "val_loss":
+        monitor = self.config.trainer.select
+        if monitor not in BEST_OF:
             return []
-        return [EpochCheckpoint(folder, "best", monitor="val_loss", enable_version_counter=False)]
+        mode = BEST_OF[monitor]
+        return [
+            EpochCheckpoint(
+                folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
+            )
+        ]
 
     def _whole_steps(self) -> int | float:
         """Batches of an epoch without those that fill no step of ``trainer.accumulate``."""
@@ -378,12 +389,12 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reports the epoch that ended."""
+        loss = trainer.callback_metrics.get("train_loss")  # every rank asks, as the mean is of all
         if not trainer.is_global_zero:
             return
         done = trainer.current_epoch + 1 - self.first_epoch
         seconds = (time.monotonic() - self.started) / done
         left = seconds * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
-        loss = trainer.callback_metrics.get("train_loss")
         shown = "-" if loss is None else f"{float(loss):.4f}"
         log.info("%s: epoch %d of %s, loss %s, %.1f s an epoch, %.0f s left", self.title,
                  trainer.current_epoch + 1, trainer.max_epochs, shown, seconds, left)  # fmt: skip

@@ -50,7 +50,7 @@ class DataConfig:
     labelled: str | None = None  # training clips whose boxes and labels are seen; null: all
     unlabelled: str | None = None  # training clips beside them whose boxes and labels are not
     allow_leakage: bool = False
-    val_fraction: float = 0.0  # of the training videos, held out for `trainer.select=val_loss`
+    val_fraction: float = 0.0  # of the training videos, held out for `trainer.select`
     limit: int | None = None  # clips of each split; a limited run is never ranked
     shuffle_block: int | None = None  # clips that are read together; null: any order of them all
     feature_cache: str = "use"  # off | use | make: features of frozen streams
@@ -440,12 +440,19 @@ class ClipData(pl.LightningDataModule, ABC):
         )
         return self._loader(split, sampler)
 
-    def chosen_loader(self, split: str, rows: Rows, sound_of: Rows) -> DataLoader[Batch]:
+    def chosen_loader(
+        self, split: str, rows: Rows, sound_of: Rows, *, place: tuple[int, int] = (0, 1)
+    ) -> DataLoader[Batch]:
         """The frames of the given rows, each with the sound of the row beside it, in order.
 
-        Nothing is augmented, and every process reads all of them.
+        Nothing is augmented. Process r of W reads its stride of the batches, ``place`` being
+        ``(r, W)``; all of them if not given.
         """
-        return self._loader(split, StrideSampler(rows, sound_of, self.config.batch_size))
+        rank, world_size = place
+        sampler = StrideSampler(
+            rows, sound_of, self.config.batch_size, rank=rank, world_size=world_size
+        )
+        return self._loader(split, sampler)
 
     def _loader(
         self, split: str, sampler: GlobalBatchSampler | StrideSampler, *, augment: bool = False

@@ -92,7 +92,7 @@ def test_an_unknown_data_set(refused: Callable[..., str]) -> None:
         ("optim.schedule=cosine", "optim.schedule='cosine' is unknown; use constant or one_cycle"),
         ("data.augmentation=mixup", "data.augmentation='mixup' is unknown; use one of none"),
         ("memory.maps=some", "memory.maps='some' is unknown; use auto, whole or chunked"),
-        ("trainer.select=best", "trainer.select='best' is unknown; use last or val_loss"),
+        ("trainer.select=best", "trainer.select='best' is unknown; use last, val_loss or val_ciou"),
         ("trainer.strategy=fast", "the trainer.* settings cannot be had on this machine"),
         ("trainer.accelerator=tpu", "the trainer.* settings cannot be had on this machine"),
         ("data.image_size=8", "data.image_size=8 is too small for the textures"),
@@ -197,6 +197,24 @@ def test_an_empty_list(
     message = refused(*on_vggss, f"{setting}=empty.txt")
 
     assert message.startswith(f"{root / 'empty.txt'} holds no id; expected one ")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "words"),
+    [
+        ("0.0", "trainer.select=val_ciou needs validation clips and there are 0; set "
+         "data.val_fraction, such as 0.02"),
+        ("0.3", "of --data vggss has any; set trainer.select=val_loss, or choose data and "
+         "data.labelled with boxes for training, such as --data flickr"),
+    ],
+    ids=["no clips", "no boxes"],
+)  # fmt: skip
+def test_an_epoch_to_be_chosen_by_boxes_that_are_not_there(
+    fraction: str, words: str, refused: Callable[..., str], on_vggss: tuple[str, ...]
+) -> None:
+    asked = ("trainer.select=val_ciou", f"data.val_fraction={fraction}")
+
+    assert words in refused(*on_vggss, *asked)
 
 
 def test_a_list_that_is_not_there(refused: Callable[..., str], on_vggss: tuple[str, ...]) -> None:
