@@ -73,8 +73,8 @@ def _warnings(record: Record) -> tuple[str, ...]:
     warnings = []
     if record.git is not None and record.git.dirty:
         warnings.append(f"{record.id} ran from code with uncommitted changes")
-    if record.leakage.trained_on:
-        warnings.append(f"{record.id} trained on {record.leakage.trained_on} test clips")
+    if record.leakage.is_any:
+        warnings.append(f"{record.id} trained on {record.leakage.words}")
     return tuple(warnings)
 
 

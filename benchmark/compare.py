@@ -421,8 +421,8 @@ def _run_warnings(run: Run) -> Iterator[str]:
     ranked, reason = is_ranked(run.record)
     if not ranked:
         yield f"{run.name} is no complete run ({reason})"
-    if run.record.leakage.trained_on:
-        yield f"{run.name} trained on {run.record.leakage.trained_on} test clips"
+    if run.record.leakage.is_any:
+        yield f"{run.name} trained on {run.record.leakage.words}"
 
 
 def _is_same(run: Run, other: Run) -> bool:

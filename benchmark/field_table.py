@@ -56,6 +56,7 @@ class FieldRow:
     weights: str
     training: str
     leaked: int | None  # test clips in the training list; None where that is not known
+    leaked_videos: int | None = None  # videos in it that have test clips
     runs: tuple[StoredRun, ...] = ()  # one per seed
     network: Network | None = None
     bench: dict[str, Mean] = field(default_factory=dict)
@@ -194,7 +195,9 @@ def _row(known: Field, runs: Sequence[StoredRun], network: Network | None) -> Fi
     ordered = tuple(sorted(runs, key=lambda run: run.record.seed))
     protocol = known.protocol_of(record.method)
     trained = "train" in record.splits
-    leaked = max(run.record.leakage.trained_on for run in runs) if trained else None
+    leaked, leaked_videos = max(
+        (run.record.leakage.trained_on, run.record.leakage.trained_on_videos) for run in runs
+    ) if trained else (None, None)  # fmt: skip
     training = UNKNOWN
     if trained:
         split, listed = record.splits["train"], record.lists.get("train")
@@ -209,6 +212,7 @@ def _row(known: Field, runs: Sequence[StoredRun], network: Network | None) -> Fi
         weights=_weights(ordered[0]),
         training=training,
         leaked=leaked,
+        leaked_videos=leaked_videos,
         runs=ordered,
         network=network,
         bench=means(ordered, OWN_PROTOCOL, KEYS),
@@ -326,6 +330,7 @@ def _row_json(row: FieldRow) -> dict[str, object]:
         "weights": row.weights,
         "training": row.training,
         "leaked": row.leaked,
+        "leaked_videos": row.leaked_videos,
         "n": row.n,
         "seeds": [run.record.seed for run in row.runs],
         "records": [run.record.id for run in row.runs],
@@ -400,7 +405,7 @@ def _bench_block(section: FieldSection) -> _Block:
             row.guidance,
             row.weights,
             row.training,
-            _leaked_cell(row.leaked),
+            _leaked_cell(row),
             str(len(row.runs)),
             str(row.n),
         ]
@@ -454,7 +459,7 @@ def _published_block(section: FieldSection) -> _Block:
             known.label + ("" if known.test is None else f" ({known.test})"),
             *(_printed_cell(row, key) for key in section.keys),
             known.training,
-            _leaked_cell(row.leaked),
+            _leaked_cell(row),
             known.guidance,
             known.weights,
             known.supervision,
@@ -481,8 +486,10 @@ def _commands(section: FieldSection) -> list[str]:
     ]
 
 
-def _leaked_cell(leaked: int | None) -> str:
-    return UNKNOWN if leaked is None else str(leaked)
+def _leaked_cell(row: FieldRow) -> str:
+    if row.leaked is None:
+        return UNKNOWN
+    return f"{row.leaked} ({row.leaked_videos} videos)" if row.leaked_videos else str(row.leaked)
 
 
 def _bound_cell(figures: Mapping[str, float], key: str | None) -> str:

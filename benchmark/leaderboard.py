@@ -41,7 +41,7 @@ Under a rule that keeps half of the pixels no map can hit a small object, which 
 *Skill* is how much of the way from the best floor to the ceiling a method goes.
 *Minus best floor* and *minus swapped sounds* are differences clip by clip; they are bold where the interval lies above 0 for every seed, which is what "better" means here.
 A method that ignores the sound loses nothing when the sounds are swapped.
-⚠ marks a method that was trained on clips of the test list.
+⚠ marks a method that was trained on clips of the test list, or on other clips of their videos.
 """  # noqa: E501
 
 
@@ -172,7 +172,7 @@ def _score_lines(section: Section) -> Iterable[Sequence[str]]:
 
 
 def _marked(row: Row) -> str:
-    return f"**{row.label}**" + (" ⚠" if row.leakiest.leakage.trained_on else "")
+    return f"**{row.label}**" + (" ⚠" if row.leakiest.leakage.is_any else "")
 
 
 def _cell(measured: Measured | None) -> str:
@@ -226,9 +226,7 @@ def _leakage_cell(row: Row) -> str:
     if not row.knows_leakage:
         return "?"
     worst = row.leakiest.leakage
-    if not worst.trained_on:
-        return "none"
-    return f"⚠ {worst.trained_on} clips of {worst.trained_on_videos} videos"
+    return f"⚠ {worst.words}" if worst.is_any else "none"
 
 
 def _field_lines(section: Section, names: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -74,8 +74,11 @@ class Row:
 
     @property
     def leakiest(self) -> Record:
-        """The run that was trained on most test clips."""
-        return max(self.records, key=lambda record: record.leakage.trained_on)
+        """The run that was trained on most test clips, of equal ones on most of their videos."""
+        return max(
+            self.records,
+            key=lambda record: (record.leakage.trained_on, record.leakage.trained_on_videos),
+        )
 
     @property
     def knows_leakage(self) -> bool:

@@ -12,7 +12,8 @@ from benchmark.records import Record
 FIELDS = (
     "data", "protocol", "list", "list_sha256", "scored_with", "kind", "name", "settings", "seeds",
     "n", "n_expected", "metric", "value", "spread", "low", "high", "skill", "minus_best_floor",
-    "swap_drop", "supervision", "pretraining", "trained_on_test_clips", "runs",
+    "swap_drop", "supervision", "pretraining", "trained_on_test_clips",
+    "trained_on_test_videos", "runs",
 )  # fmt: skip
 
 LATEX = {
@@ -43,7 +44,7 @@ def _lines(section: Section) -> Iterator[dict[str, object]]:
             "n_expected": row.first.n_expected,
             "supervision": row.first.card.supervision,
             "pretraining": row.pretraining,
-            "trained_on_test_clips": _leaked(row),
+            **_leaked(row),
             "runs": " ".join(record.id for record in row.records),
         }
         for key in section.keys:
@@ -85,9 +86,11 @@ def _figure(key: str, measured: Measured | None) -> dict[str, object]:
             "high": high}  # fmt: skip
 
 
-def _leaked(row: Row) -> int | None:
-    """Test clips that a row was trained on; None where that is not known."""
-    return row.leakiest.leakage.trained_on if row.knows_leakage else None
+def _leaked(row: Row) -> dict[str, int | None]:
+    """Test clips, and videos of test clips, that a row was trained on; None where not known."""
+    worst = row.leakiest.leakage
+    counts = (worst.trained_on, worst.trained_on_videos) if row.knows_leakage else (None, None)
+    return dict(zip(("trained_on_test_clips", "trained_on_test_videos"), counts, strict=True))
 
 
 def _difference(claim: Claim | None) -> float | None:
@@ -135,7 +138,7 @@ def _row(row: Row, keys: Sequence[str]) -> dict[str, object]:
         "differences": differences,
         "supervision": row.first.card.supervision,
         "pretraining": row.pretraining,
-        "trained_on_test_clips": _leaked(row),
+        **_leaked(row),
     }
 
 
@@ -149,6 +152,7 @@ def leaderboard_latex(sections: Sequence[Section]) -> str:
 
 def _latex(section: Section) -> str:
     keys, test = section.keys, section.first.splits["test"]
+    leaky = [row for row in section.rows if row.leakiest.leakage.is_any]
     rows = [
         (row.label, str(len(row.records)), *(_latex_cell(row.measured(key)) for key in keys))
         for row in section.rows
@@ -163,6 +167,7 @@ def _latex(section: Section) -> str:
         f"{section.first.data} under {section.first.protocol}{scored}: list {test.name}, "
         f"n = {section.first.n_expected}, sha256 {test.sha256[:8]}; percent, mean over seeds, "
         "95 % intervals over clips in brackets."
+        + "".join(f" {row.label} was trained on {row.leakiest.leakage.words}." for row in leaky)
     )
     return "\n".join(
         [

@@ -89,7 +89,23 @@ class Leakage:
     removed: int
     allowed: bool
     trained_on: int  # test clips in the training list that was used
-    trained_on_videos: int
+    trained_on_videos: int  # videos in it that have test clips
+
+    @property
+    def is_any(self) -> bool:
+        """Whether a test clip was trained on, or another clip of the video of one."""
+        return bool(self.trained_on or self.trained_on_videos)
+
+    @property
+    def words(self) -> str:
+        """What of the test list was trained on.
+
+        >>> Leakage(3, 2, 0, True, 3, 2).words, Leakage(0, 8, 0, True, 0, 8).words
+        ('3 test clips of 2 videos', 'other clips of 8 videos of test clips')
+        """
+        if not self.trained_on:
+            return f"other clips of {self.trained_on_videos} videos of test clips"
+        return f"{self.trained_on} test clips of {self.trained_on_videos} videos"
 
 
 @dataclass(frozen=True)

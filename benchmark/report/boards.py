@@ -98,8 +98,8 @@ class Board:
     def head(self, row: Row, up: str, *, colour: int | None = None) -> Head:
         """The first cell of a row; ``up`` leads from the page to the top of the site."""
         marks = []
-        if row.leakiest.leakage.trained_on:
-            marks.append(f"⚠ trained on {row.leakiest.leakage.trained_on} test clips")
+        if row.leakiest.leakage.is_any:
+            marks.append(f"⚠ trained on {row.leakiest.leakage.words}")
         if any(record.id not in self.accepted for record in row.records):
             marks.append(LOCAL)
         return Head(
@@ -318,10 +318,11 @@ def _leakage(row: Row) -> Cell:
     if not row.knows_leakage:
         return Cell("?", ("training list not known",))
     worst = row.leakiest.leakage
-    if not worst.trained_on:
+    if not worst.is_any:
         return Cell("none", sort=0)
-    return Cell(f"⚠ {worst.trained_on}", (f"of {worst.trained_on_videos} videos",),
-                worst.trained_on, is_strong=True)  # fmt: skip
+    which = "of" if worst.trained_on else "other clips of"
+    return Cell(f"⚠ {worst.trained_on}", (f"{which} {worst.trained_on_videos} videos",),
+                worst.trained_on or 0.5, is_strong=True)  # fmt: skip
 
 
 def _mean(boards: Sequence[ProtocolFigures]) -> float:

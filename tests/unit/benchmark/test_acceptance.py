@@ -205,12 +205,12 @@ def test_lost_scores_cannot_be_added(tmp_path: Path, run_folder: Path) -> None:
 
 def test_adding_warns_of_uncommitted_code_and_of_leakage(tmp_path: Path, run_folder: Path) -> None:
     record = read_record(run_folder / "record.json")
-    leakage = replace(record.leakage, trained_on=7)
+    leakage = replace(record.leakage, trained_on=7, trained_on_videos=5)
     write_record(run_folder, replace(record, git=Git("1", True, "2"), leakage=leakage))
 
     warnings = add_record(run_folder, tmp_path / "results").warnings
 
     assert (
         f"{record.id} ran from code with uncommitted changes",
-        f"{record.id} trained on 7 test clips",
+        f"{record.id} trained on 7 test clips of 5 videos",
     ) == warnings

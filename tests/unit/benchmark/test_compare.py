@@ -366,17 +366,24 @@ def test_what_limits_the_comparison_is_said(
     assert re.fullmatch(warning, found)
 
 
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [((12, 5), "12 test clips of 5 videos"), ((0, 8), "other clips of 8 videos of test clips")],
+    ids=["clips", "videos"],
+)
 @pytest.mark.parametrize("trained", ["a", "b"])
-def test_training_on_test_clips_is_said_of_either_side(
-    make_run: MakeRun, results: Path, trained: str
+def test_training_on_the_test_list_is_said_of_either_side(
+    make_run: MakeRun, results: Path, trained: str, counts: tuple[int, int], words: str
 ) -> None:
-    leakage = replace(read_record(HISTORY / "complete.json").leakage, trained_on=12)
+    clips, videos = counts
+    plain = read_record(HISTORY / "complete.json").leakage
+    leakage = replace(plain, trained_on=clips, trained_on_videos=videos)
     sides = [
         make_run(name, ["x"], {"auc": [0.5]}, **({"leakage": leakage} if name == trained else {}))
         for name in ("a", "b")
     ]
 
-    assert compare(*sides, results).warnings == (f"{trained} trained on 12 test clips",)
+    assert compare(*sides, results).warnings == (f"{trained} trained on {words}",)
 
 
 def test_clips_of_one_side_only_are_counted(make_run: MakeRun, results: Path) -> None:

@@ -257,10 +257,11 @@ def test_leakage_of_a_training_here_is_the_count_of_the_record(
     results: Path, accept: Callable[..., Record]
 ) -> None:
     plain = read_record(HISTORY / "complete.json")
-    accept("lvs", leakage=replace(plain.leakage, trained_on=3709))
+    accept("lvs", leakage=replace(plain.leakage, trained_on=3709, trained_on_videos=3700))
     accept("hardpos")
 
-    assert (row_of(results, "lvs").leaked, row_of(results, "hardpos").leaked) == (3709, 0)
+    found = [row_of(results, name) for name in ("lvs", "hardpos")]
+    assert [(row.leaked, row.leaked_videos) for row in found] == [(3709, 3700), (0, 0)]
 
 
 def test_a_guided_run_is_a_row_of_its_own(results: Path, accept: Callable[..., Record]) -> None:

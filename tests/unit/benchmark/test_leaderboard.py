@@ -288,7 +288,16 @@ def test_runs_trained_on_test_clips_are_marked_with_the_count(record: Record) ->
     page = leaderboard([replace(record, leakage=leakage)])
 
     assert "| **hardpos** ⚠ | 1 |" in page
-    assert "| ⚠ 37 clips of 12 videos |" in page
+    assert "| ⚠ 37 test clips of 12 videos |" in page
+
+
+def test_runs_trained_on_other_clips_of_test_videos_are_marked_too(record: Record) -> None:
+    leakage = replace(record.leakage, trained_on=0, trained_on_videos=8)
+
+    page = leaderboard([record, replace(record, id="b", seed=7, leakage=leakage)])
+
+    assert "| **hardpos** ⚠ | " in page
+    assert "| ⚠ other clips of 8 videos of test clips |" in page
 
 
 def test_the_field_s_protocols_have_a_table(record: Record) -> None:

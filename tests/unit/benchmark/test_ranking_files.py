@@ -50,9 +50,11 @@ def test_csv_has_a_line_for_each_metric_of_rows_floors_and_ceiling(records: list
     )
     assert (of_row["seeds"], of_row["value"]) == ("2", str(records[0].metrics["ciou@0.5"]))
     leaks = {
-        each["name"]: each["trained_on_test_clips"] for each in lines if each["kind"] == "method"
+        each["name"]: (each["trained_on_test_clips"], each["trained_on_test_videos"])
+        for each in lines
+        if each["kind"] == "method"
     }
-    assert leaks == {"hardpos": "0", "lvs": ""}  # not known is not 0
+    assert leaks == {"hardpos": ("0", "0"), "lvs": ("", "")}  # not known is not 0
 
 
 def test_json_holds_rows_bounds_and_what_is_not_ranked(records: list[Record]) -> None:
@@ -65,6 +67,7 @@ def test_json_holds_rows_bounds_and_what_is_not_ranked(records: list[Record]) ->
     assert rows["hardpos"]["metrics"]["auc"]["value"] == records[0].metrics["auc"]
     assert rows["hardpos"]["seeds"] == [records[0].seed, 7]
     assert rows["lvs"]["trained_on_test_clips"] is None
+    assert rows["lvs"]["trained_on_test_videos"] is None
     assert board["ceiling"] == records[0].ceiling
     assert [each["id"] for each in content["not_ranked"]] == [records[3].id]
     assert "released weights abababab" in rows["lvs"]["settings"]
@@ -85,6 +88,20 @@ def test_latex_has_a_line_for_each_row_and_bound_and_no_bare_underscore(
     assert "_" not in text.replace(r"\_", "")
     value, (low, high) = records[0].metrics["ciou@0.5"], records[0].ci95["ciou@0.5"]
     assert cells[1][2] == rf"{100 * value:.1f} $\pm$ 0.0 [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def test_videos_of_test_clips_in_the_training_list_are_in_every_form(record: Record) -> None:
+    leakage = replace(record.leakage, trained_on=0, trained_on_videos=8)
+    sections, left_out = ranking([replace(record, leakage=leakage)])
+
+    first, *_ = csv.DictReader(io.StringIO(leaderboard_csv(sections)))
+    (board,) = json.loads(leaderboard_json(sections, left_out))["boards"]
+    counts = (board["rows"][0]["trained_on_test_clips"], board["rows"][0]["trained_on_test_videos"])
+    assert ("0", "8") == (first["trained_on_test_clips"], first["trained_on_test_videos"])
+    assert (0, 8) == counts
+    assert "hardpos was trained on other clips of 8 videos of test clips.}" in (
+        leaderboard_latex(sections)
+    )
 
 
 def test_any_order_of_records_gives_the_same_bytes(records: list[Record]) -> None:

@@ -106,8 +106,18 @@ def test_training_on_test_clips_is_marked_in_the_row(record: Record) -> None:
     leaked = replace(record, leakage=replace(record.leakage, trained_on=3, trained_on_videos=2))
     line = board_of(leaked).leaderboard.lines[0]
 
-    assert ("⚠ trained on 3 test clips",) == line.head.marks
+    assert ("⚠ trained on 3 test clips of 2 videos",) == line.head.marks
     assert ("⚠ 3", ("of 2 videos",)) == line.cells[-1][:2]
+
+
+def test_training_on_other_clips_of_test_videos_is_marked_and_sorts_above_none(
+    record: Record,
+) -> None:
+    leaked = replace(record, leakage=replace(record.leakage, trained_on=0, trained_on_videos=8))
+    line = board_of(leaked).leaderboard.lines[0]
+
+    assert ("⚠ trained on other clips of 8 videos of test clips",) == line.head.marks
+    assert ("⚠ 0", ("other clips of 8 videos",), 0.5) == line.cells[-1][:3]
 
 
 def test_a_run_that_is_not_accepted_is_marked(record: Record) -> None:
