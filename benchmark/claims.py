@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 
 from benchmark.experiment import (
     experiment_named,
-    experiment_names,
     require_known_data,
     stored_runs,
 )
+from benchmark.experiment_list import experiment_names
 from benchmark.markdown import markdown_table
 from benchmark.paper_table import (
     PaperTable,

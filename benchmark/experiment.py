@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.config import OVERRIDE, RunConfig, compose, split_overrides
+from benchmark.experiment_list import EXPERIMENTS, experiment_names
 from benchmark.records import Record, is_ranked, read_record, read_results
 from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.settings import NOT_IN_HASH, flat
@@ -19,7 +20,6 @@ from benchmark.typed_yaml import Place, content_of, typed
 from metrics.errors import BenchError, did_you_mean
 from metrics.protocols import protocol_named
 
-EXPERIMENTS = Path(__file__).parent / "experiments"
 SYNTHETIC = "synthetic"
 FIGURES = ("success", "onscreen", "curve", "categories")  # drawings of benchmark/figures.py
 
@@ -89,11 +89,6 @@ class Experiment:
                 f"Its rows are {', '.join(rows)}."
             )
         return rows[row_id]
-
-
-def experiment_names() -> list[str]:
-    """Names of the tables that are shipped."""
-    return sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
 
 
 def experiment_named(name: str) -> Experiment:

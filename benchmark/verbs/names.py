@@ -16,39 +16,46 @@ from benchmark.verbs.parsing import (
     quiet_lightning,
 )
 
+KINDS = ("methods", "data", "protocols", "experiments")
+
 
 def add_list(verbs: "Verbs[argparse.ArgumentParser]") -> None:
     """Declares ``bench list``."""
     parser = declared(verbs, "list", _list, "print registered names")
-    parser.add_argument("kind", choices=("methods", "data", "protocols", "experiments"))
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="all of them if not given")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _list(options: argparse.Namespace) -> int:
-    from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
-    from metrics.protocols import PROTOCOLS
-
-    if options.kind == "protocols":
-        rows = [(name, protocol.summary) for name, protocol in PROTOCOLS.items()]
-    elif options.kind == "experiments":
-        rows = _experiments()
-    else:
-        registry = METHOD_REGISTRY if options.kind == "methods" else DATA_REGISTRY
-        rows = [(entry.name, entry.summary) for entry in registry.names().values()]
+    found = {kind: _names(kind) for kind in ([options.kind] if options.kind else KINDS)}
     if options.json:
-        print(json.dumps([{"name": name, "summary": summary} for name, summary in rows]))
+        objects = {kind: [{"name": name, "summary": summary} for name, summary in rows]
+                   for kind, rows in found.items()}  # fmt: skip
+        print(json.dumps(objects[options.kind] if options.kind else objects))
         return DONE
-    width = max(len(name) for name, _ in rows)
-    for name, summary in rows:
-        print(f"{name:<{width}}  {summary}")
+    for kind, rows in found.items():
+        width = max(len(name) for name, _ in rows)
+        if not options.kind:
+            print(f"{kind}:")
+        for name, summary in rows:
+            print(f"{name:<{width}}  {summary}")
     return DONE
 
 
-def _experiments() -> list[tuple[str, str]]:
-    from benchmark.experiment import experiment_named, experiment_names
+def _names(kind: str) -> list[tuple[str, str]]:
+    """Name and summary of everything of a kind; loads nothing heavy."""
+    if kind == "protocols":
+        from metrics.protocols import PROTOCOLS
 
-    found = [experiment_named(name) for name in experiment_names()]
-    return [(one.name, f"{one.table} of {one.source}") for one in found]
+        return [(name, protocol.summary) for name, protocol in PROTOCOLS.items()]
+    if kind == "experiments":
+        from benchmark.experiment_list import listed_experiments
+
+        return [(one.name, f"{one.table} of {one.source}") for one in listed_experiments()]
+    from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
+
+    registry = METHOD_REGISTRY if kind == "methods" else DATA_REGISTRY
+    return [(entry.name, entry.summary) for entry in registry.names().values()]
 
 
 def add_new(verbs: "Verbs[argparse.ArgumentParser]") -> None:

@@ -10,13 +10,13 @@ from benchmark.boxes import ONSCREEN
 from benchmark.experiment import (
     Given,
     experiment_named,
-    experiment_names,
     plan,
     read_experiment,
     row_config,
     run_plan,
     unavailable,
 )
+from benchmark.experiment_list import experiment_names
 from benchmark.paper_table import paper_table
 from benchmark.records import Record
 from benchmark.run_record import SWAPPED

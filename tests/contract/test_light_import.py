@@ -30,6 +30,8 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
         ("list", "methods"),
         ("list", "data", "--json"),
         ("list", "protocols"),
+        ("list", "experiments"),
+        ("list",),
         ("--help",),
         ("run", "--help"),
         ("launch", "--help"),

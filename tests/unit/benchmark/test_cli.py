@@ -188,6 +188,18 @@ def test_list_prints_a_line_for_each_name(capsys: pytest.CaptureFixture[str]) ->
     assert {"synthetic", "vggss"} <= set(names)
 
 
+def test_list_without_a_kind_prints_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = ("methods", "data", "protocols", "experiments")
+    assert code_of("list", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert code_of("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert kinds == tuple(rows)
+    assert len(lines) == len(kinds) + sum(map(len, rows.values()))
+    assert [f"{kind}:" for kind in kinds] == [line for line in lines if line.endswith(":")]
+
+
 def test_list_of_an_unknown_kind_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("list", "metrics") == 2
     assert "invalid choice: 'metrics'" in capsys.readouterr().err
