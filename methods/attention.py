@@ -259,6 +259,8 @@ class Attention(Method):
                 lambda frames: self.pooled(frames, queries), [visual], row_bytes, self.memory.maps
             )  # (b, B, C)
             seen = self.to_sound(pooled.flatten(0, 1)).reshape(*pooled.shape[:2], -1)
+        kind = torch.promote_types(seen.dtype, torch.float32)
+        seen, sounds = seen.to(kind), sounds.to(kind)  # no logits of half precision
         cosines = in_chunks(
             lambda seen: (F.normalize(seen, dim=-1) * F.normalize(sounds, dim=-1)).sum(-1),
             [seen], sounds.numel() * sounds.element_size(), self.memory.maps,

@@ -466,7 +466,8 @@ class MfbBranch(nn.Module):
     def scores(self, places: Tensor, sound: Tensor) -> Tensor:
         """``(N, M)`` of places ``(N, M, d_v)`` and sounds ``(N, d_a)``."""
         pooled = mfb(places, sound, self.u.weight.T, self.v.weight.T, self.q)
-        score: Tensor = self.score(pooled)
+        with torch.autocast(pooled.device.type, enabled=False):
+            score: Tensor = self.score(pooled)
         return score.squeeze(-1)
 
     def forward(self, visual: Tensor, sound: Tensor) -> Tensor:
@@ -535,7 +536,9 @@ class Head(nn.Module):
             if encoded.visual is not None and encoded.audio is not None:
                 seen, heard = encoded.visual, encoded.audio
                 parts.append(similarity(heard.hidden, seen.hidden, heard.attended, seen.attended))
-        return cast("Tensor", self.layers(torch.cat(parts, -1)))
+        joined = _exact(torch.cat(parts, -1))
+        with torch.autocast(joined.device.type, enabled=False):
+            return cast("Tensor", self.layers(joined))
 
 
 def mfb(visual: Tensor, sound: Tensor, u: Tensor, v: Tensor, q: int) -> Tensor:
@@ -571,6 +574,8 @@ def swab(
 ) -> Tensor:
     """Segments weighted by what they are beside the whole clip (Eq. 9-11).
 
+    Not in half precision, in which segments that differ little would weigh the same.
+
     Args:
         hidden: ``(B, T, H)`` h.
         of_clip: W_g . + b_g of both poolings.
@@ -584,14 +589,21 @@ def swab(
     >>> swab(torch.ones(1, 4, 1), nn.Identity(), nn.Identity(), nn.Identity()).flatten().tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    whole = hidden.new_zeros(())
-    if attention in ("both", "mean"):
-        whole = whole + of_clip(hidden.mean(1, keepdim=True)).relu()  # (B, 1, H)
-    if attention in ("both", "max"):
-        whole = whole + of_clip(hidden.amax(1, keepdim=True)).relu()
-    weight = score(of_segment(hidden).relu() * whole).softmax(1)  # (B, T, 1)
-    attended: Tensor = weight * hidden
+    hidden = _exact(hidden)
+    with torch.autocast(hidden.device.type, enabled=False):
+        whole = hidden.new_zeros(())
+        if attention in ("both", "mean"):
+            whole = whole + of_clip(hidden.mean(1, keepdim=True)).relu()  # (B, 1, H)
+        if attention in ("both", "max"):
+            whole = whole + of_clip(hidden.amax(1, keepdim=True)).relu()
+        weight = score(of_segment(hidden).relu() * whole).softmax(1)  # (B, T, 1)
+        attended: Tensor = weight * hidden
     return attended
+
+
+def _exact(values: Tensor) -> Tensor:
+    """In single precision where they are in half of it; else as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def similarity(
@@ -700,7 +712,7 @@ def class_loss(logits: Tensor, annotation: Annotation, supervision: str) -> Tens
     assert annotation.labels is not None, "inputs.labels asked for them"
     has_labels = annotation.has_labels
     labels = annotation.labels.where(has_labels.unsqueeze(1), 0)
-    log_p = logits.log_softmax(-1)
+    log_p = _exact(logits).log_softmax(-1)
     if supervision == "supervised":
         own = log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1).mean(1)  # (b,)
     else:

@@ -208,7 +208,8 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Spectrogram of ``(B, S)`` float32 in [-1, 1]; silence gives zeros."""
-        level: Tensor = (self.mel(waveform) + 1e-6).log().unsqueeze(1)  # (B, 1, 32, frames)
-        mean = level.mean((1, 2, 3), keepdim=True)
-        spread = level.std((1, 2, 3), keepdim=True)
-        return (level - mean) / (spread + 1e-3)
+        with torch.autocast(waveform.device.type, enabled=False):
+            level: Tensor = (self.mel(waveform) + 1e-6).log().unsqueeze(1)  # (B, 1, 32, frames)
+            mean = level.mean((1, 2, 3), keepdim=True)
+            spread = level.std((1, 2, 3), keepdim=True)
+            return (level - mean) / (spread + 1e-3)

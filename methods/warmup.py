@@ -8,6 +8,7 @@ reader sees what a method adds to the streams that it starts from.
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -96,11 +97,13 @@ def pair_loss(image: Tensor, sound: Tensor, temperature: float) -> Tensor:
     Returns:
         Scalar; its mean over devices is that of the global batch. Unrelated vectors give log(B).
     """
-    image, sound = F.normalize(image, dim=1), F.normalize(sound, dim=1)
-    sounds, images = gathered(sound), gathered(image)
-    own = own_rows(len(sounds)).to(image.device)
-    seen = F.cross_entropy(image @ sounds.T / temperature, own)
-    heard = F.cross_entropy(sound @ images.T / temperature, own)
+    kind = torch.promote_types(image.dtype, torch.float32)
+    with torch.autocast(image.device.type, enabled=False):  # cosines of half precision are steps
+        image, sound = F.normalize(image.to(kind), dim=1), F.normalize(sound.to(kind), dim=1)
+        sounds, images = gathered(sound), gathered(image)
+        own = own_rows(len(sounds)).to(image.device)
+        seen = F.cross_entropy(image @ sounds.T / temperature, own)
+        heard = F.cross_entropy(sound @ images.T / temperature, own)
     return (seen + heard) / 2
 
 

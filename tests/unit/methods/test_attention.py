@@ -155,6 +155,27 @@ def test_infonce_is_the_cross_entropy_of_a_frame_against_all_sounds(
     assert loss.item() == pytest.approx(expected / BATCH, abs=1e-9)
 
 
+@pytest.mark.parametrize("query", ["positive", "pair"])
+def test_logits_of_infonce_are_not_of_half_precision(query: str):
+    method = method_of(Attention, pretrained="warmup", loss="infonce", query=query).float()
+    visual, heard = (each.float() for each in features())
+    seen = torch.randn(BATCH, 1 if query == "positive" else BATCH, heard.shape[1],
+                       generator=torch.Generator().manual_seed(0)).bfloat16()  # fmt: skip
+    method.seen_by = lambda *_: seen.squeeze(1)
+    method.pooled = lambda *_: seen
+    method.to_sound = torch.nn.Identity()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = method.all_pairs_loss(visual, heard, heard)
+
+    cosines = torch.cosine_similarity(seen.float(), heard.unsqueeze(0), dim=-1)
+    expected = torch.nn.functional.cross_entropy(
+        cosines / method.config.temperature, torch.arange(BATCH)
+    )
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+
+
 @KINDS
 def test_boxes_add_the_cross_entropy_of_equation_7_where_there_are_some(kind: type[Attention]):
     weight = 0.3

@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from datamodules.base import ClipData
 from datamodules.clip import Annotation, Batch, Clip, Features
 from methods.avfb import (
+    Attended,
     Avfb,
     AvfbConfig,
     Branch,
+    Encoded,
     Fusion,
+    Head,
+    MfbBranch,
     SoundWithLevel,
     avtgml,
     class_loss,
@@ -117,6 +121,47 @@ def test_gram_matrices_are_not_of_half_precision_where_autocast_asks_for_it():
 
     assert torch.equal(found, gram(segments))
     assert gram(segments.bfloat16()).dtype == torch.float32
+
+
+def test_scores_of_places_are_not_of_half_precision_where_autocast_asks_for_it():
+    torch.manual_seed(0)
+    branch, places, sound = MfbBranch(6, 5, 8, 2), torch.randn(3, 16, 6), torch.randn(3, 5)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = mfb(places, sound, branch.u.weight.T, branch.v.weight.T, branch.q)
+        found = branch.scores(places, sound)
+
+    assert (pooled.dtype, found.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(found, branch.score(pooled).squeeze(-1))
+
+
+@pytest.mark.parametrize("attention", ["both", "mean", "max"])
+def test_swab_is_not_of_half_precision_where_autocast_asks_for_it(attention: str):
+    torch.manual_seed(0)
+    block, hidden = Branch(2, 8, attention).swab, torch.randn(3, 10, 8)
+    assert block is not None
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block(hidden)
+
+    assert found.dtype == torch.float32
+    assert torch.equal(found, block(hidden))
+
+
+def test_logits_and_their_loss_are_not_of_half_precision_where_autocast_asks_for_it():
+    torch.manual_seed(0)
+    head = Head(AvfbConfig(temporal_hidden=8, head_hidden=16, num_classes=3))
+    seen, heard = (Attended(torch.randn(2, 4, 8), torch.randn(2, 4, 8)) for _ in range(2))
+    labels = torch.randint(4, (2, 4))
+    annotation = Annotation(None, None, labels, torch.zeros(2).bool(), torch.ones(2).bool())
+
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = head(Encoded(seen, heard))
+        loss = class_loss(logits, annotation, "supervised")
+
+    assert (logits.dtype, loss.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(logits, head(Encoded(seen, heard)))
+    assert torch.equal(loss, class_loss(logits, annotation, "supervised"))
 
 
 def test_the_gram_matrix_of_one_segment_is_1_and_has_no_gradient():

@@ -297,7 +297,7 @@ def test_the_gradient_of_the_log_spectrogram_is_that_of_differences():
     assert torch.autograd.gradcheck(module, waveform, atol=1e-4, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["centred", "lvs", "vggish", "soundnet"])
+@pytest.mark.parametrize("name", MODULES)
 def test_half_precision_around_a_front_end_does_not_reach_into_it(name: str):
     waveform, module = noise(1.0, 16000), MODULES[name]()
 

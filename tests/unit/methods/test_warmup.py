@@ -49,6 +49,16 @@ def test_the_loss_is_the_cross_entropy_of_both_directions(temperature: float):
     assert loss.item() == pytest.approx(looped_loss(image, sound, temperature), abs=1e-12)
 
 
+def test_the_loss_is_not_of_half_precision_where_autocast_asks_for_it():
+    image, sound = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = pair_loss(image, sound, 0.07)
+
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, pair_loss(image, sound, 0.07))
+
+
 def test_equal_vectors_give_the_logarithm_of_the_batch():
     assert pair_loss(torch.ones(6, 3), torch.ones(6, 3), 0.07).item() == pytest.approx(math.log(6))
 
