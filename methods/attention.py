@@ -28,6 +28,7 @@ from methods.frontends import SoundNetWaveform
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.negatives import of_others_at_this_step, require_other_clips
 from methods.own_frontends import FrontEnd, front_end_of
+from methods.precision import exact
 from methods.released import PRETRAINING, load_released, require_alone
 from methods.response import paired_maps, response_maps
 from methods.soundnet import OBJECTS, SoundNet
@@ -259,8 +260,7 @@ class Attention(Method):
                 lambda frames: self.pooled(frames, queries), [visual], row_bytes, self.memory.maps
             )  # (b, B, C)
             seen = self.to_sound(pooled.flatten(0, 1)).reshape(*pooled.shape[:2], -1)
-        kind = torch.promote_types(seen.dtype, torch.float32)
-        seen, sounds = seen.to(kind), sounds.to(kind)  # no logits of half precision
+        seen, sounds = exact(seen), exact(sounds)  # no logits of half precision
         cosines = in_chunks(
             lambda seen: (F.normalize(seen, dim=-1) * F.normalize(sounds, dim=-1)).sum(-1),
             [seen], sounds.numel() * sounds.element_size(), self.memory.maps,
@@ -315,8 +315,7 @@ def distance(first: Tensor, second: Tensor) -> Tensor:
 
     Not in half precision: beside a distance of 40 its next number is 0.25 away.
     """
-    kind = torch.promote_types(first.dtype, torch.float32)
-    return ((first.to(kind) - second.to(kind)).square().sum(1) + SMALLEST_SQUARE).sqrt()
+    return ((exact(first) - exact(second)).square().sum(1) + SMALLEST_SQUARE).sqrt()
 
 
 def distance_ratio_loss(query: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from methods.frontends import LogMel, VggishLogMel
 from methods.global_norm import sum_over_ranks, world_size
 from methods.lstm import LSTM
 from methods.negatives import of_others_at_this_step, require_other_clips
+from methods.precision import exact
 from methods.streams import Streams
 from methods.two_stream import SMALL_CHANNELS, require_small_sound, small_audio, small_visual
 from methods.vgg import vgg19_pool5
@@ -536,7 +537,7 @@ class Head(nn.Module):
             if encoded.visual is not None and encoded.audio is not None:
                 seen, heard = encoded.visual, encoded.audio
                 parts.append(similarity(heard.hidden, seen.hidden, heard.attended, seen.attended))
-        joined = _exact(torch.cat(parts, -1))
+        joined = exact(torch.cat(parts, -1))
         with torch.autocast(joined.device.type, enabled=False):
             return cast("Tensor", self.layers(joined))
 
@@ -562,8 +563,7 @@ def mfb(visual: Tensor, sound: Tensor, u: Tensor, v: Tensor, q: int) -> Tensor:
     torch.Size([1, 1, 2])
     """
     seen, heard = visual @ u, (sound @ v).unsqueeze(-2)
-    kind = torch.promote_types(seen.dtype, torch.float32)
-    product = seen.to(kind) * heard.to(kind)  # (N, M, p q)
+    product = exact(seen) * exact(heard)  # (N, M, p q)
     pooled = product.reshape(*product.shape[:-1], -1, q).sum(-1)
     rooted = pooled.sign() * (pooled.abs() + UNDER_THE_ROOT).sqrt()
     return F.normalize(rooted, dim=-1)
@@ -589,7 +589,7 @@ def swab(
     >>> swab(torch.ones(1, 4, 1), nn.Identity(), nn.Identity(), nn.Identity()).flatten().tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    hidden = _exact(hidden)
+    hidden = exact(hidden)
     with torch.autocast(hidden.device.type, enabled=False):
         whole = hidden.new_zeros(())
         if attention in ("both", "mean"):
@@ -599,11 +599,6 @@ def swab(
         weight = score(of_segment(hidden).relu() * whole).softmax(1)  # (B, T, 1)
         attended: Tensor = weight * hidden
     return attended
-
-
-def _exact(values: Tensor) -> Tensor:
-    """In single precision where they are in half of it; else as they are."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def similarity(
@@ -637,9 +632,9 @@ def gram(segments: Tensor) -> Tensor:
     >>> gram(torch.tensor([[[2.0], [2.0]]])).tolist()
     [[[0.5, 0.5], [0.5, 0.5]]]
     """
-    exact = segments.to(torch.promote_types(segments.dtype, torch.float32))
+    segments = exact(segments)
     with torch.autocast(segments.device.type, enabled=False):
-        products = exact @ exact.mT
+        products = segments @ segments.mT
         norm = torch.linalg.matrix_norm(products, keepdim=True)
         normalised: Tensor = products / norm.clamp(min=SMALLEST_NORM)
     return normalised
@@ -712,7 +707,7 @@ def class_loss(logits: Tensor, annotation: Annotation, supervision: str) -> Tens
     assert annotation.labels is not None, "inputs.labels asked for them"
     has_labels = annotation.has_labels
     labels = annotation.labels.where(has_labels.unsqueeze(1), 0)
-    log_p = _exact(logits).log_softmax(-1)
+    log_p = exact(logits).log_softmax(-1)
     if supervision == "supervised":
         own = log_p.gather(-1, labels.unsqueeze(-1)).squeeze(-1).mean(1)  # (b,)
     else:

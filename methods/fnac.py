@@ -24,6 +24,7 @@ from methods.object_guidance import (
     mixed_by_range,
     object_guide,
 )
+from methods.precision import exact
 from methods.projected_streams import RELEASED_NAMES, TRAINING, ProjectedConfig, drop, require_share
 from methods.released import PRETRAINING, load_released
 from methods.released_streams import projected_parts, projected_streams
@@ -148,8 +149,8 @@ def fnac_terms(sound: Tensor, visual: Tensor, config: FnacConfig, maps: str = "a
     logits = pair_logits(sound, visual, config.temperature, maps)
     mask = source_mask(paired_maps(sound, visual, maps) / config.temperature, config.mask_threshold)
     with torch.autocast(sound.device.type, enabled=False):
-        cells = F.normalize(_exact(visual), dim=1)
-        sounds = gathered(F.normalize(_exact(sound), dim=1))  # (B, D)
+        cells = F.normalize(exact(visual), dim=1)
+        sounds = gathered(F.normalize(exact(sound), dim=1))  # (B, D)
         images = gathered(cells.mean((2, 3)))
         sources = gathered((cells * mask.unsqueeze(1)).mean((2, 3)))  # zeros count in the mean
         of_sounds, of_images, of_sources = (
@@ -164,10 +165,6 @@ def fnac_terms(sound: Tensor, visual: Tensor, config: FnacConfig, maps: str = "a
         row_gap(of_sounds, of_sources, config.l1),
         row_gap(of_images, of_pairs, config.l1),
     )
-
-
-def _exact(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def source_mask(maps: Tensor, threshold: float) -> Tensor:

@@ -33,6 +33,7 @@ from methods.frontends import VggishLogMel
 from methods.global_norm import ZeroMean, gathered, own_rows, sum_over_ranks
 from methods.lstm import LSTM
 from methods.negatives import derangement, of_others_at_this_step, require_other_clips
+from methods.precision import exact
 from methods.streams import Streams, require_own_weights, small_streams, weights_given
 from methods.two_stream import SMALL_CHANNELS, SMALL_STRIDE
 from methods.vgg import vgg16_map
@@ -201,7 +202,7 @@ class Proposal(Method):
             proposals = self.selected(location_map, proposals)
         exists = ~proposals.isnan().any(-1)
         box = self.to_box(pyramid(visual, proposals), exists)
-        sound, frame, box = (each.to(single(each)) for each in (sound, frame, box))
+        sound, frame, box = (exact(each) for each in (sound, frame, box))
         return Embedded(sound, frame, box, exists, proposals, location_map)
 
     def attention(self, visual: Tensor, heard: Tensor) -> Tensor:
@@ -436,11 +437,6 @@ class Head(nn.Module):
         return cast("Tensor", norm(rows))
 
 
-def single(values: Tensor) -> torch.dtype:
-    """Single precision, or the double that values have."""
-    return torch.promote_types(values.dtype, torch.float32)
-
-
 def each_cell_over_time(lstm: LSTM, visual: Tensor) -> Tensor:
     """Output ``(B, T, C, h, w)`` of an LSTM that follows each cell of ``(B, T, C, h, w)``."""
     clips, segments, channels, height, width = visual.shape
@@ -465,7 +461,7 @@ def attention_weights(seen: Tensor, heard: Tensor, norm: str, temperature: float
     >>> attention_weights(torch.zeros(1, 2, 4), torch.zeros(1, 4), "channel", 1.0).tolist()
     [[0.25, 0.25]]
     """
-    seen, heard = seen.to(single(seen)), heard.to(single(heard))
+    seen, heard = exact(seen), exact(heard)
     if norm == "channel":
         phi_v, phi_s = (seen / temperature).softmax(-1), (heard / temperature).softmax(-1)
         return (phi_v * phi_s.unsqueeze(1)).sum(-1)

@@ -17,6 +17,7 @@ from datamodules.clip import Batch, Clip, Localization
 from methods.base import Method, MethodCard, MethodConfig, OptimConfig, Stages
 from methods.global_norm import gathered, own_rows
 from methods.negatives import require_other_clips
+from methods.precision import exact
 from methods.response import cosine_localization
 from methods.streams import Streams, load_streams, small_streams
 
@@ -97,9 +98,8 @@ def pair_loss(image: Tensor, sound: Tensor, temperature: float) -> Tensor:
     Returns:
         Scalar; its mean over devices is that of the global batch. Unrelated vectors give log(B).
     """
-    kind = torch.promote_types(image.dtype, torch.float32)
     with torch.autocast(image.device.type, enabled=False):  # cosines of half precision are steps
-        image, sound = F.normalize(image.to(kind), dim=1), F.normalize(sound.to(kind), dim=1)
+        image, sound = F.normalize(exact(image), dim=1), F.normalize(exact(sound), dim=1)
         sounds, images = gathered(sound), gathered(image)
         own = own_rows(len(sounds)).to(image.device)
         seen = F.cross_entropy(image @ sounds.T / temperature, own)

@@ -124,7 +124,7 @@ def test_no_method_file_is_left_unregistered() -> None:
     shared = {
         "__init__", "base", "chunks", "floors", "frontends", "global_norm", "lstm",
         "mining", "negatives", "neighbour_files", "object_guidance", "own_frontends",
-        "projected_streams", "released", "released_streams", "response", "soundnet",
+        "precision", "projected_streams", "released", "released_streams", "response", "soundnet",
         "streams", "two_stream", "vgg", "vggish", "weights",
     }  # fmt: skip
 
