@@ -1,12 +1,12 @@
 """Files of weights that settings name: a score depends on what is in them, not where they lie."""
 
-import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from datamodules.cache import file_sha256
+from methods.streams import weights_file
 
 NAMES_FILE = re.compile(r"method\.(pretrained\w*|object_guidance)|data\.proposal_model")
 
@@ -19,15 +19,14 @@ def named_files(values: Mapping[str, object]) -> dict[str, str]:
 
     Args:
         values: dotted settings.
+
+    Raises:
+        BenchError: a path begins with a ``~user`` that is nobody's.
     """
-    found = {
-        key: Path(os.path.expanduser(str(value)))
+    files = {
+        key: weights_file(str(value))
         for key, value in values.items()
         if value and NAMES_FILE.fullmatch(key)
-    }
-    files = {
-        key: place / "training" / "weights.pt" if place.is_dir() else place
-        for key, place in found.items()
     }
     return {key: _sha256(file, file.stat().st_mtime_ns) for key, file in files.items()
             if file.is_file()}  # fmt: skip

@@ -1,5 +1,6 @@
 """The two streams of methods that may keep them frozen: frames to maps, sounds to vectors."""
 
+from pathlib import Path
 from typing import Protocol, cast
 
 import torch
@@ -138,6 +139,16 @@ def small_streams(sample_rate_hz: int, segment_seconds: float, *, frozen: bool =
     return Streams(small_visual(), audio, name="small", frozen_visual=frozen, frozen_audio=frozen)
 
 
+def weights_file(path: str) -> Path:
+    """The file of weights that a setting names: the path, or what lies in the folder of a run.
+
+    Raises:
+        BenchError: the path begins with a ``~user`` that is nobody's.
+    """
+    place = expanded(path)
+    return place / "training" / "weights.pt" if place.is_dir() else place
+
+
 def load_streams(streams: Streams, path: str, setting: str) -> None:
     """Loads the streams of a finished run of `warmup`.
 
@@ -149,6 +160,4 @@ def load_streams(streams: Streams, path: str, setting: str) -> None:
     Raises:
         BenchError: there is no such file, or it holds other networks.
     """
-    place = expanded(path)
-    file = place / "training" / "weights.pt" if place.is_dir() else place
-    load_weights(streams, str(file), WARMUP, setting=setting)
+    load_weights(streams, str(weights_file(path)), WARMUP, setting=setting)
