@@ -51,20 +51,8 @@ def box_scores(
     places = any(sample.has_place for sample in truth)
     if not num_boxes or own.boxes is None or other.boxes is None or not places:
         return None
-    with_own, with_other = (
-        score(
-            Predictions(
-                [test_ids[row] for row in answers.rows],
-                confidence=answers.confidence,
-                boxes=answers.boxes,
-                use_boxes=True,
-                num_boxes=num_boxes,
-            ),
-            truth,
-            protocol,
-        )
-        for answers in (own, other)
-    )
+    with_own = _scored(own, test_ids, truth, protocol, num_boxes)
+    with_other = _scored(other, test_ids, truth, protocol, num_boxes, with_own.onscreen_thresholds)
     if own.proposals is None:
         return BoxScores(with_own, with_other, {})
     rows = zip(own.rows.tolist(), own.proposals, strict=True)
@@ -75,6 +63,24 @@ def box_scores(
     }
     best = best_box_scores(proposals, truth, protocol) if num_boxes == 1 else None
     return BoxScores(with_own, with_other, floors, best)
+
+
+def _scored(
+    answers: Answers,
+    test_ids: Sequence[str],
+    truth: Sequence[Truth],
+    protocol: str,
+    num: int,
+    onscreen_thresholds: Sequence[float] | None = None,
+) -> Scores:
+    predictions = Predictions(
+        [test_ids[row] for row in answers.rows],
+        confidence=answers.confidence,
+        boxes=answers.boxes,
+        use_boxes=True,
+        num_boxes=num,
+    )
+    return score(predictions, truth, protocol, onscreen_thresholds=onscreen_thresholds)
 
 
 def box_figures(found: BoxScores, keys: Sequence[str]) -> ProtocolFigures:

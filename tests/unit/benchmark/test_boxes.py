@@ -41,6 +41,19 @@ def test_the_best_boxes_are_scored_beside_swapped_sounds_and_floors() -> None:
     assert found.floors["largest_box"].values["ciou"].tolist() == [0.5, 0.5]
 
 
+def test_swapped_confidences_of_boxes_are_judged_by_the_thresholds_of_the_own_ones() -> None:
+    ids = ("a", "b", "c", "d")
+    truth = [Truth(name, (np.array([LEFT]),), on_screen=name in "ac") for name in ids]
+    own = answers(*[[LEFT]] * 4)._replace(confidence=np.array([0.9, 0.1, 0.9, 0.1], np.float32))
+    other = own._replace(confidence=own.confidence / 10)  # a threshold of its own would tell all
+
+    found = box_scores(own, other, ids, truth, "bench-v1", num_boxes=1)
+
+    assert found is not None
+    assert found.own.metrics["onscreen_acc"] == 1.0
+    assert found.swapped.metrics["onscreen_acc"] == 0.5  # all are called off screen
+
+
 def test_two_boxes_are_one_prediction() -> None:
     pair = answers([LEFT, RIGHT], [LEFT, RIGHT])
 
