@@ -19,6 +19,7 @@ from benchmark.config import RunConfig
 from benchmark.experiment import Given, PlannedRun, run_of, stored_runs
 from benchmark.jobs import CANCELLED, QUEUED, RUNNING, Command, Jobs
 from benchmark.records import Record, read_record
+from benchmark.runner import require_buildable
 from benchmark.settings import content_hash
 from benchmark.stopping import STOPPED
 from datamodules.atomic_files import write_json
@@ -125,6 +126,25 @@ def _once(cells: Iterable[Cell]) -> list[Cell]:
     for cell in cells:
         found.setdefault(cell.hash, cell)
     return list(found.values())
+
+
+def require_buildable_cells(cells: Iterable[Cell]) -> None:
+    """Builds the method and the data of each cell that is to be run, of several seeds once.
+
+    So a value that its type allows and the method does not costs no job.
+
+    Raises:
+        BenchError: a cell cannot be built; it is named.
+    """
+    seen = set()
+    for cell in cells:
+        key = content_hash(cell.config.with_seed(0).identity())
+        if cell.known is None and key not in seen:
+            seen.add(key)
+            try:
+                require_buildable(cell.config)
+            except BenchError as error:
+                raise BenchError(f"{cell.name}: {error}") from error
 
 
 def cell_hash(config: RunConfig, given: Given) -> str:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from benchmark.checkpoint_facts import KeptWeights, checkpoint_of, with_checkpoint
 from benchmark.compiling import require_compiler
-from benchmark.config import RunConfig
+from benchmark.config import RunConfig, TrainerConfig
 from benchmark.floor_cache import truth_hash
 from benchmark.ranks import is_first_rank, require_all_processes
 from benchmark.records import (
@@ -22,14 +22,13 @@ from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.run_folder import run_folder, write_results
 from benchmark.run_record import run_record
 from benchmark.settings import content_hash
-from benchmark.stages import BEST_OF, StageRunner, lists_of, load_weights, locked
+from benchmark.stages import StageRunner, lightning_trainer, lists_of, load_weights, locked
 from benchmark.tested import Tested, scored_truth, tested_floor, tested_method
 from benchmark.validation import VAL_CIOU, validation_truth
 from datamodules.atomic_files import drop_unfinished, write_atomically
 from datamodules.base import ClipData
 from datamodules.features import cached_features, make_features, obstacle, streams_of
 from methods.base import Method
-from methods.chunks import MAPS
 from methods.floors import Floor
 from metrics.errors import BenchError
 from metrics.truth import Truth
@@ -70,9 +69,9 @@ def run(
     """
     started = time.monotonic()
     method, data = _method_and_data(config)
+    _check_trainer(config.trainer)
     data.trains = method.learns and kept is None
     data.setup("fit" if data.trains else "test")
-    _check_trainer(config)
     if data.trains:
         method.check(data)
         _check_batches(config, data)
@@ -122,6 +121,15 @@ def run(
     return Finished(record, folder, reused=False)
 
 
+def require_buildable(config: RunConfig) -> None:
+    """Builds method and data of a configuration, without reading any clip, and drops them.
+
+    Raises:
+        BenchError: a value is none that they take, or their files of weights cannot be loaded.
+    """
+    _method_and_data(config)
+
+
 def keep_features(config: RunConfig, say: Callable[[str], None]) -> int:
     """Makes the features of a method's frozen streams on a data set.
 
@@ -161,16 +169,9 @@ def _method(config: RunConfig) -> Method:
     return method_class(config.method, config.optim, seed=config.seed)
 
 
-def _check_trainer(config: RunConfig) -> None:
-    require_all_processes(config.trainer.devices, config.trainer.num_nodes)
-    if config.trainer.select not in ("last", *BEST_OF):
-        raise BenchError(
-            f"trainer.select={config.trainer.select!r} is unknown; use last, val_loss or val_ciou"
-        )
-    if config.memory.maps not in MAPS:
-        raise BenchError(
-            f"memory.maps={config.memory.maps!r} is unknown; use auto, whole or chunked"
-        )
+def _check_trainer(settings: TrainerConfig) -> None:
+    require_all_processes(settings.devices, settings.num_nodes)
+    lightning_trainer(settings, logger=False, enable_checkpointing=False)
 
 
 def _check_batches(config: RunConfig, data: ClipData) -> None:

@@ -33,7 +33,7 @@ from benchmark.checkpoints import (
     save_weights,
 )
 from benchmark.compiling import compiled
-from benchmark.config import RunConfig
+from benchmark.config import RunConfig, TrainerConfig
 from benchmark.logs import Panel, Rates, close, loggers_of
 from benchmark.named_files import named_files
 from benchmark.ranks import from_first, is_first_rank, launcher
@@ -107,8 +107,8 @@ class StageRunner:
 
     def device(self) -> torch.device:
         """Where this process trains."""
-        device: torch.device = self._lightning(
-            logger=False, enable_checkpointing=False
+        device: torch.device = lightning_trainer(
+            self.config.trainer, logger=False, enable_checkpointing=False
         ).strategy.root_device
         return device
 
@@ -244,7 +244,8 @@ class StageRunner:
             callbacks.append(Panel(self.data, folder, shown))
         if settings.select == VAL_CIOU:
             callbacks.append(ValidationCiou(validation_truth(method, self.data), self.data))
-        return self._lightning(
+        return lightning_trainer(
+            self.config.trainer,
             default_root_dir=folder,
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
@@ -283,32 +284,43 @@ class StageRunner:
 
     def tester(self, collector: Callback) -> pl.Trainer:
         """A Lightning trainer that tests and writes nothing."""
-        return self._lightning(
-            callbacks=[collector, StopsAtOnce()], logger=False, enable_checkpointing=False
+        return lightning_trainer(
+            self.config.trainer,
+            callbacks=[collector, StopsAtOnce()],
+            logger=False,
+            enable_checkpointing=False,
         )
 
-    def _lightning(self, **options: Any) -> pl.Trainer:
-        settings = self.config.trainer
-        outside = launcher()
-        plugins = [*options.pop("plugins", ()), *([] if outside is None else [outside])]
-        try:
-            return pl.Trainer(
-                accelerator=settings.accelerator,
-                devices=settings.devices,
-                num_nodes=settings.num_nodes,
-                strategy=settings.strategy,
-                precision=settings.precision,  # type: ignore[arg-type]
-                use_distributed_sampler=False,
-                enable_progress_bar=sys.stderr.isatty(),
-                enable_model_summary=False,
-                plugins=plugins,
-                **options,
-            )
-        except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
-            raise BenchError(
-                "the trainer.* settings cannot be had on this machine: "
-                f"{' '.join(str(error).split())}"
-            ) from error
+
+def lightning_trainer(settings: TrainerConfig, **options: Any) -> pl.Trainer:
+    """A Lightning trainer under the settings ``trainer.*``.
+
+    Args:
+        settings: of a run.
+        options: further ones of Lightning's trainer.
+
+    Raises:
+        BenchError: Lightning does not know a setting, or this machine cannot do it.
+    """
+    outside = launcher()
+    plugins = [*options.pop("plugins", ()), *([] if outside is None else [outside])]
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
+            use_distributed_sampler=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_model_summary=False,
+            plugins=plugins,
+            **options,
+        )
+    except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
+        raise BenchError(
+            f"the trainer.* settings cannot be had on this machine: {' '.join(str(error).split())}"
+        ) from error
 
 
 def lists_of(data: ClipData) -> dict[str, str]:

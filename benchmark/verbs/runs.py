@@ -208,8 +208,10 @@ def _launch(options: argparse.Namespace) -> int:
         print(f"{row}: not available: {reason}", file=sys.stderr)
     if not cells:
         raise BenchError(f"no row of {options.experiment} can be run")
-    from benchmark.launch import grid_hash, only_one
+    from benchmark.launch import grid_hash, only_one, require_buildable_cells
 
+    if not options.cancel:
+        require_buildable_cells(cells)
     runs = Path(cells[0].config.logging.runs)
     out = options.out or runs / "launches" / grid_hash(cells)[:8]
     with only_one(out):

@@ -91,8 +91,8 @@ def test_an_unknown_data_set(refused: Callable[..., str]) -> None:
         ("method.backbone=vgg", "method.backbone='vgg' is unknown; use resnet18 or small"),
         ("optim.schedule=cosine", "optim.schedule='cosine' is unknown; use constant or one_cycle"),
         ("data.augmentation=mixup", "data.augmentation='mixup' is unknown; use one of none"),
-        ("memory.maps=some", "memory.maps='some' is unknown; use auto, whole or chunked"),
-        ("trainer.select=best", "trainer.select='best' is unknown; use last, val_loss or val_ciou"),
+        ("memory.maps=some", "memory.maps=some (command line) is unknown; use auto, whole or chun"),
+        ("trainer.select=val_cio", "is unknown; Did you mean val_ciou? use last, val_loss or"),
         ("trainer.strategy=fast", "the trainer.* settings cannot be had on this machine"),
         ("trainer.accelerator=tpu", "the trainer.* settings cannot be had on this machine"),
         ("data.image_size=8", "data.image_size=8 is too small for the textures"),
@@ -104,6 +104,14 @@ def test_a_wrong_setting(
     override: str, words: str, refused: Callable[..., str], tiny: Tiny
 ) -> None:
     assert words in refused(*SYNTHETIC, *tiny(override))
+
+
+def test_what_the_trainer_cannot_do_is_said_before_any_data_is_read(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    words = ("--method", "lvs", "--data", "vggss", f"data.root={tmp_path}", "trainer.precision=4")
+
+    assert "Precision '4' is invalid" in refused(*words)
 
 
 @pytest.mark.parametrize(

@@ -114,14 +114,36 @@ def test_the_folder_of_another_grid_is_refused(
 def test_a_run_that_fails_is_told_with_its_error_and_log(
     bench: Bench, tmp_path: Path, tiny: Tiny
 ) -> None:
-    said = launched(bench, *GRID, "--method", "lvs", *tiny("trainer.select=best"), "--seeds", 1,
+    said = launched(bench, *GRID, "--method", "lvs", *tiny("data.batch_size=1"), "--seeds", 1,
                     f"logging.runs={tmp_path}", code=3)  # fmt: skip
 
     (cell,) = said["cells"]
     assert ("failed", 1) == (cell["state"], cell["attempts"])
-    words = "bench: trainer.select='best' is unknown; use last, val_loss or val_ciou"
-    assert words == cell["error"]
+    assert cell["error"].startswith("bench: ")
+    assert "at least 2 clips in the global batch" in cell["error"]
     assert cell["error"] in Path(cell["log"]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["trainer.select=best"], "trainer.select=best (command line) is unknown; use last"),
+        (["method.backbone=vgg"], "lvs on synthetic, seed 0: method.backbone='vgg' is unknown"),
+        (["data.augmentation=mixup"], "lvs on synthetic, seed 0: data.augmentation='mixup' is"),
+        (
+            ["method.backbone=resnet18", "method.pretrained=w.pt"],
+            "lvs on synthetic, seed 0: method.pretrained='w.pt' is no file",
+        ),
+    ],
+)
+def test_a_value_that_no_run_could_take_costs_no_job(
+    settings: list[str], words: str, bench: Bench, tmp_path: Path, tiny: Tiny
+) -> None:
+    done = bench("launch", *GRID, "--method", "lvs", *tiny(*settings), f"logging.runs={tmp_path}")
+
+    assert (2, 1) == (done.code, done.err.count("\n"))
+    assert words in done.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
