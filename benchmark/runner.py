@@ -22,7 +22,14 @@ from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.run_folder import run_folder, write_results
 from benchmark.run_record import run_record
 from benchmark.settings import content_hash
-from benchmark.stages import StageRunner, lightning_trainer, lists_of, load_weights, locked
+from benchmark.stages import (
+    TRAINING,
+    StageRunner,
+    lightning_trainer,
+    lists_of,
+    load_weights,
+    locked,
+)
 from benchmark.tested import Tested, scored_truth, tested_floor, tested_method
 from benchmark.validation import VAL_CIOU, validation_truth
 from datamodules.atomic_files import drop_unfinished, write_atomically
@@ -221,10 +228,10 @@ def _trained(
         load_weights(method, kept.file, remedy="give the settings that the weights were made with")
     data.cached_features = cached_features(method.extractor(), data, stages.device)
     if kept is None:
-        stages.train(method, folder / "training", title="training")
+        stages.train(method, folder / "training", title=TRAINING)
         _note_training(method, stages)
     else:
-        stages.keep(method, folder / "training", title="training")
+        stages.keep(method, folder / "training", title=TRAINING)
     return tested_method(method, data, stages, truth)
 
 

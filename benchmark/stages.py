@@ -48,6 +48,7 @@ from metrics.errors import BenchError
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Method)
 WEIGHTS, DONE = "weights.pt", "done.json"
+TRAINING = "training"  # title of the training that is tested
 BEST_OF = {"val_loss": "min", VAL_CIOU: "max"}
 """What may choose the epoch in place of the last one: figures of held-out clips."""
 
@@ -130,7 +131,7 @@ class StageRunner:
             if is_first_rank():
                 _drop_damaged(folder, is_whole)
             wait_for_all()
-            if _seconds_of(folder) is not None:
+            if _done(folder):
                 self._reuse(name, folder)
             elif is_first_rank() or world_size() > 1:
                 self._build(name, folder, build)
@@ -149,7 +150,14 @@ class StageRunner:
     def _reuse(self, name: str, folder: Path) -> None:
         """Counts what a finished stage had taken, so that a record says what a run costs."""
         log.info("stage %s: unchanged, re-used from %s", name, folder)
-        self.seconds[name] = _seconds_of(folder) or 0.0
+        done = _done(folder)
+        self.seconds[name] = done["seconds"]
+        self._note_epoch(name, done.get("epoch"))
+
+    def _note_epoch(self, title: str, epoch: float | None) -> None:
+        if epoch is not None:
+            name = "chosen_epoch" if title == TRAINING else f"chosen_epoch_{title}"
+            self.note(name, int(epoch))
 
     def note(self, name: str, value: float) -> None:
         """Writes a figure of the preparation into the record."""
@@ -181,12 +189,14 @@ class StageRunner:
             return
         started = time.monotonic()
         with _named(folder):
-            self._fit(method, folder, title)
+            epoch = self._fit(method, folder, title)
         method.to(self.device()).conclude(self.data)
         self.seconds[title] = time.monotonic() - started
+        self._note_epoch(title, epoch)
         if is_first_rank():
             save_weights(folder / WEIGHTS, method.state_dict())
-            write_json(folder / DONE, {"seconds": self.seconds[title]})
+            chosen = {} if epoch is None else {"epoch": epoch}
+            write_json(folder / DONE, {"seconds": self.seconds[title], **chosen})
 
     def keep(self, method: Method, folder: Path, *, title: str) -> None:
         """Writes the weights of a method that is not trained, as those of a training are kept."""
@@ -196,8 +206,12 @@ class StageRunner:
             save_weights(folder / WEIGHTS, method.state_dict())
             write_json(folder / DONE, {"seconds": 0.0})
 
-    def _fit(self, method: Method, folder: Path, title: str) -> None:
-        """Trains from the last good checkpoint on and leaves the chosen epoch in the method."""
+    def _fit(self, method: Method, folder: Path, title: str) -> int | None:
+        """Trains from the last good checkpoint on and leaves the chosen epoch in the method.
+
+        Returns:
+            Which one ``trainer.select`` chose, the first being 1; None where it is the last.
+        """
         identity = content_hash(
             {"data": self.config.data_name, "lists": self.lists, **self._settings_of(method)}
         )
@@ -226,9 +240,11 @@ class StageRunner:
                 weights_only=True,
             )
         close(self.config)
-        if selects:
-            state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
-            method.load_state_dict(state["state_dict"])
+        if not selects:
+            return None
+        state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
+        method.load_state_dict(state["state_dict"])
+        return int(state["epoch"]) + 1
 
     def trainer(self, method: Method, folder: Path, title: str, identity: str) -> pl.Trainer:
         """A Lightning trainer that saves every epoch's end into the folder."""
@@ -329,16 +345,17 @@ def lists_of(data: ClipData) -> dict[str, str]:
     return {name: split.sha256 for name, split in splits if name != "test"}
 
 
-def _seconds_of(folder: Path) -> float | None:
-    """What a finished folder had taken; None where it is not finished."""
+def _done(folder: Path) -> dict[str, float]:
+    """What a finished folder had taken, and the epoch that was chosen; empty if not finished."""
     try:
-        return float(json.loads((folder / DONE).read_text(encoding="utf-8"))["seconds"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+        done = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        return {key: float(done[key]) for key in ("seconds", *(done.keys() & {"epoch"}))}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _is_trained(folder: Path) -> bool:
-    return _seconds_of(folder) is not None and _is_whole(folder / WEIGHTS, "it is made again")
+    return bool(_done(folder)) and _is_whole(folder / WEIGHTS, "it is made again")
 
 
 def _is_whole(path: Path, remedy: str) -> bool:

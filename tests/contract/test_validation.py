@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -79,6 +80,10 @@ def drawn(annotators: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
     return np.minimum(votes / 2, 1)
 
 
+def chosen_epoch(folder: Path) -> Any:
+    return json.loads((folder / "record.json").read_text())["notes"].get("chosen_epoch")
+
+
 def naive_val_ciou(folder: Path, data: Synthetic) -> float:
     """What the weights of a finished run score on the labelled validation clips, by loops."""
     method = load_trained(folder).method
@@ -113,6 +118,7 @@ def test_the_epoch_of_the_highest_val_ciou_is_scored(trained: Trained) -> None:
     assert best != EPOCHS - 1, "else the last epoch would do"
     assert (chosen / "scores.csv").read_bytes() == (after[best] / "scores.csv").read_bytes()
     assert curve(chosen, "train_loss") == curve(after[-1], "train_loss")
+    assert (chosen_epoch(chosen), chosen_epoch(after[-1])) == (best + 1, None)
 
 
 def test_the_first_of_equal_epochs_is_kept(
@@ -122,6 +128,18 @@ def test_the_first_of_equal_epochs_is_kept(
     folder = trained("trainer.select=val_ciou")
 
     assert torch.load(folder / "training" / "best.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_a_record_that_is_made_again_of_a_finished_training_tells_the_epoch(
+    trained: Trained,
+) -> None:
+    folder = trained("trainer.select=val_loss")
+    told = chosen_epoch(folder)
+    (folder / "record.json").unlink()
+
+    assert trained("trainer.select=val_loss") == folder
+    assert chosen_epoch(folder) == told
+    assert told in range(1, EPOCHS + 1)
 
 
 @pytest.mark.parametrize("select", ["val_loss", "val_ciou"])
@@ -150,6 +168,7 @@ def test_a_run_that_was_stopped_after_any_checkpoint_scores_the_same_epoch(
                 trained(*settings, runs=runs)
         again = trained(*settings, runs=runs)
         assert (again / "scores.csv").read_bytes() == (undisturbed / "scores.csv").read_bytes()
+        assert chosen_epoch(again) == chosen + 1
         if left[0] > 0:  # there was no such write
             break
 
