@@ -22,7 +22,7 @@ from datamodules.base import ClipData, DataConfig, extractor_of
 from datamodules.proposals import Extractor
 from methods.base import MemoryConfig, Method, MethodConfig, OptimConfig
 from methods.chunks import MAPS
-from metrics.errors import BenchError, did_you_mean
+from metrics.errors import BenchError, did_you_mean, require_choice
 
 log = logging.getLogger(__name__)
 BUILT_OF = ("seed", "method.", "optim.")  # starts of the keys that a method is built of
@@ -46,10 +46,9 @@ LOWEST = {
     "trainer.num_nodes": 1,
 }
 """Smallest values that have a meaning; below, some library would fail in words of its own."""
-CHOICES = {
-    "trainer.select": ("last", "val_loss", "val_ciou"),
-    "memory.maps": MAPS,
-}
+BEST_OF = {"val_loss": "min", "val_ciou": "max"}
+"""What may choose the epoch in place of the last one: figures of held-out clips."""
+CHOICES = {"trainer.select": ("last", *BEST_OF), "memory.maps": MAPS}
 ABOVE_ZERO = ("optim.lr", "method.temperature")
 LARGEST_SEED = 2**31 - 1
 
@@ -381,12 +380,8 @@ def _set(
         raise BenchError(
             f"{key}={value} ({layer}): expected {kind_name(kinds[key])}, got {value!r}"
         ) from error
-    if setting not in CHOICES.get(key, (setting,)):
-        known = CHOICES[key]
-        raise BenchError(
-            f"{key}={value} ({layer}) is unknown;{did_you_mean(str(value), known)} "
-            f"use {', '.join(known[:-1])} or {known[-1]}"
-        )
+    if key in CHOICES:
+        require_choice(key, str(setting), CHOICES[key])
     if isinstance(setting, int | float) and setting < LOWEST.get(key, setting):
         raise BenchError(f"{key}={value} ({layer}): must be at least {LOWEST[key]}")
     if key in ABOVE_ZERO and not OmegaConf.select(schema, key) > 0:

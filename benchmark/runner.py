@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from benchmark.checkpoint_facts import KeptWeights, checkpoint_of, with_checkpoint
 from benchmark.compiling import require_compiler
-from benchmark.config import RunConfig, TrainerConfig
+from benchmark.config import RunConfig
 from benchmark.floor_cache import truth_hash
 from benchmark.ranks import is_first_rank, require_all_processes
 from benchmark.records import (
@@ -22,14 +22,7 @@ from benchmark.registry import DATA_REGISTRY, METHOD_REGISTRY
 from benchmark.run_folder import run_folder, write_results
 from benchmark.run_record import run_record
 from benchmark.settings import content_hash
-from benchmark.stages import (
-    TRAINING,
-    StageRunner,
-    lightning_trainer,
-    lists_of,
-    load_weights,
-    locked,
-)
+from benchmark.stages import TRAINING, StageRunner, lists_of, load_weights, locked
 from benchmark.tested import Tested, scored_truth, tested_floor, tested_method
 from benchmark.validation import VAL_CIOU, validation_truth
 from datamodules.atomic_files import drop_unfinished, write_atomically
@@ -76,7 +69,7 @@ def run(
     """
     started = time.monotonic()
     method, data = _method_and_data(config)
-    _check_trainer(config.trainer)
+    require_all_processes(config.trainer.devices, config.trainer.num_nodes)
     data.trains = method.learns and kept is None
     data.setup("fit" if data.trains else "test")
     if data.trains:
@@ -174,11 +167,6 @@ def _method_and_data(config: RunConfig) -> tuple[Method, ClipData]:
 def _method(config: RunConfig) -> Method:
     method_class: type[Method] = METHOD_REGISTRY.load(config.method_name, Method)  # type: ignore[type-abstract]
     return method_class(config.method, config.optim, seed=config.seed)
-
-
-def _check_trainer(settings: TrainerConfig) -> None:
-    require_all_processes(settings.devices, settings.num_nodes)
-    lightning_trainer(settings, logger=False, enable_checkpointing=False)
 
 
 def _check_batches(config: RunConfig, data: ClipData) -> None:

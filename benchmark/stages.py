@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -33,7 +33,7 @@ from benchmark.checkpoints import (
     save_weights,
 )
 from benchmark.compiling import compiled
-from benchmark.config import RunConfig, TrainerConfig
+from benchmark.config import BEST_OF, RunConfig
 from benchmark.logs import Panel, Rates, close, loggers_of
 from benchmark.named_files import named_files
 from benchmark.ranks import from_first, is_first_rank, launcher
@@ -49,8 +49,13 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Method)
 WEIGHTS, DONE = "weights.pt", "done.json"
 TRAINING = "training"  # title of the training that is tested
-BEST_OF = {"val_loss": "min", VAL_CIOU: "max"}
-"""What may choose the epoch in place of the last one: figures of held-out clips."""
+
+
+class Done(NamedTuple):
+    """What ``DONE`` tells of a finished folder."""
+
+    seconds: float  # it had taken
+    epoch: int | None = None  # that held-out clips chose, the first being 1; None for the last
 
 
 class StageRunner:
@@ -108,8 +113,8 @@ class StageRunner:
 
     def device(self) -> torch.device:
         """Where this process trains."""
-        device: torch.device = lightning_trainer(
-            self.config.trainer, logger=False, enable_checkpointing=False
+        device: torch.device = self._lightning(
+            logger=False, enable_checkpointing=False
         ).strategy.root_device
         return device
 
@@ -131,7 +136,7 @@ class StageRunner:
             if is_first_rank():
                 _drop_damaged(folder, is_whole)
             wait_for_all()
-            if _done(folder):
+            if _done(folder) is not None:
                 self._reuse(name, folder)
             elif is_first_rank() or world_size() > 1:
                 self._build(name, folder, build)
@@ -150,14 +155,13 @@ class StageRunner:
     def _reuse(self, name: str, folder: Path) -> None:
         """Counts what a finished stage had taken, so that a record says what a run costs."""
         log.info("stage %s: unchanged, re-used from %s", name, folder)
-        done = _done(folder)
-        self.seconds[name] = done["seconds"]
-        self._note_epoch(name, done.get("epoch"))
+        done = _done(folder) or Done(0.0)
+        self.seconds[name] = done.seconds
+        self._note_epoch(name, done.epoch)
 
-    def _note_epoch(self, title: str, epoch: float | None) -> None:
+    def _note_epoch(self, title: str, epoch: int | None) -> None:
         if epoch is not None:
-            name = "chosen_epoch" if title == TRAINING else f"chosen_epoch_{title}"
-            self.note(name, int(epoch))
+            self.note("chosen_epoch" if title == TRAINING else f"chosen_epoch_{title}", epoch)
 
     def note(self, name: str, value: float) -> None:
         """Writes a figure of the preparation into the record."""
@@ -195,8 +199,7 @@ class StageRunner:
         self._note_epoch(title, epoch)
         if is_first_rank():
             save_weights(folder / WEIGHTS, method.state_dict())
-            chosen = {} if epoch is None else {"epoch": epoch}
-            write_json(folder / DONE, {"seconds": self.seconds[title], **chosen})
+            write_json(folder / DONE, {"seconds": self.seconds[title], "epoch": epoch})
 
     def keep(self, method: Method, folder: Path, *, title: str) -> None:
         """Writes the weights of a method that is not trained, as those of a training are kept."""
@@ -260,8 +263,7 @@ class StageRunner:
             callbacks.append(Panel(self.data, folder, shown))
         if settings.select == VAL_CIOU:
             callbacks.append(ValidationCiou(validation_truth(method, self.data), self.data))
-        return lightning_trainer(
-            self.config.trainer,
+        return self._lightning(
             default_root_dir=folder,
             max_epochs=settings.max_epochs,
             callbacks=callbacks,
@@ -300,43 +302,32 @@ class StageRunner:
 
     def tester(self, collector: Callback) -> pl.Trainer:
         """A Lightning trainer that tests and writes nothing."""
-        return lightning_trainer(
-            self.config.trainer,
-            callbacks=[collector, StopsAtOnce()],
-            logger=False,
-            enable_checkpointing=False,
+        return self._lightning(
+            callbacks=[collector, StopsAtOnce()], logger=False, enable_checkpointing=False
         )
 
-
-def lightning_trainer(settings: TrainerConfig, **options: Any) -> pl.Trainer:
-    """A Lightning trainer under the settings ``trainer.*``.
-
-    Args:
-        settings: of a run.
-        options: further ones of Lightning's trainer.
-
-    Raises:
-        BenchError: Lightning does not know a setting, or this machine cannot do it.
-    """
-    outside = launcher()
-    plugins = [*options.pop("plugins", ()), *([] if outside is None else [outside])]
-    try:
-        return pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
-            precision=settings.precision,  # type: ignore[arg-type]
-            use_distributed_sampler=False,
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
-            plugins=plugins,
-            **options,
-        )
-    except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
-        raise BenchError(
-            f"the trainer.* settings cannot be had on this machine: {' '.join(str(error).split())}"
-        ) from error
+    def _lightning(self, **options: Any) -> pl.Trainer:
+        settings = self.config.trainer
+        outside = launcher()
+        plugins = [*options.pop("plugins", ()), *([] if outside is None else [outside])]
+        try:
+            return pl.Trainer(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                num_nodes=settings.num_nodes,
+                strategy=settings.strategy,
+                precision=settings.precision,  # type: ignore[arg-type]
+                use_distributed_sampler=False,
+                enable_progress_bar=sys.stderr.isatty(),
+                enable_model_summary=False,
+                plugins=plugins,
+                **options,
+            )
+        except (MisconfigurationException, ImportError, ValueError, RuntimeError) as error:
+            raise BenchError(
+                "the trainer.* settings cannot be had on this machine: "
+                f"{' '.join(str(error).split())}"
+            ) from error
 
 
 def lists_of(data: ClipData) -> dict[str, str]:
@@ -345,17 +336,17 @@ def lists_of(data: ClipData) -> dict[str, str]:
     return {name: split.sha256 for name, split in splits if name != "test"}
 
 
-def _done(folder: Path) -> dict[str, float]:
-    """What a finished folder had taken, and the epoch that was chosen; empty if not finished."""
+def _done(folder: Path) -> Done | None:
+    """What is told of a finished folder; None where it is not finished."""
     try:
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        return {key: float(done[key]) for key in ("seconds", *(done.keys() & {"epoch"}))}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return Done(float(done["seconds"]), done.get("epoch"))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_trained(folder: Path) -> bool:
-    return bool(_done(folder)) and _is_whole(folder / WEIGHTS, "it is made again")
+    return _done(folder) is not None and _is_whole(folder / WEIGHTS, "it is made again")
 
 
 def _is_whole(path: Path, remedy: str) -> bool:

@@ -16,12 +16,11 @@ from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
 from datamodules.sampling import Draw
 from methods.released import ReleasedFile
-from metrics.errors import BenchError, did_you_mean
+from metrics.errors import BenchError, require_choice
 
 M = TypeVar("M", bound="Method")
 Overrides = Mapping[str, object]
 """Dotted configuration keys and their values."""
-FEW_CHOICES = 3  # that a message joins by "or"
 
 
 @dataclass
@@ -36,13 +35,7 @@ class MethodConfig:
 def require_known(config: MethodConfig, choices: Mapping[str, Sequence[str]]) -> None:
     """Raises BenchError where a setting ``method.*`` is none of its choices."""
     for name, known in choices.items():
-        value = getattr(config, name)
-        if value not in known:
-            few = len(known) <= FEW_CHOICES
-            words = " or ".join(known) if few else f"one of {', '.join(known)}"
-            raise BenchError(
-                f"method.{name}={value!r} is unknown;{did_you_mean(value, known)} use {words}"
-            )
+        require_choice(f"method.{name}", getattr(config, name), known)
 
 
 @dataclass
@@ -150,10 +143,7 @@ class Method(pl.LightningModule, ABC):
 
     def __init__(self, config: MethodConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__()
-        if optim.schedule not in ("constant", "one_cycle"):
-            raise BenchError(
-                f"optim.schedule={optim.schedule!r} is unknown; use constant or one_cycle"
-            )
+        require_choice("optim.schedule", optim.schedule, ("constant", "one_cycle"))
         self.config, self.optim, self.seed = config, optim, seed
         self.memory = MemoryConfig()
         torch.manual_seed(seed)  # subclasses build next: weights are a function of the seed

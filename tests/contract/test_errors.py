@@ -91,7 +91,7 @@ def test_an_unknown_data_set(refused: Callable[..., str]) -> None:
         ("method.backbone=vgg", "method.backbone='vgg' is unknown; use resnet18 or small"),
         ("optim.schedule=cosine", "optim.schedule='cosine' is unknown; use constant or one_cycle"),
         ("data.augmentation=mixup", "data.augmentation='mixup' is unknown; use one of none"),
-        ("memory.maps=some", "memory.maps=some (command line) is unknown; use auto, whole or chun"),
+        ("memory.maps=some", "memory.maps='some' is unknown; use auto, whole or chunked"),
         ("trainer.select=val_cio", "is unknown; Did you mean val_ciou? use last, val_loss or"),
         ("trainer.strategy=fast", "the trainer.* settings cannot be had on this machine"),
         ("trainer.accelerator=tpu", "the trainer.* settings cannot be had on this machine"),
@@ -106,12 +106,18 @@ def test_a_wrong_setting(
     assert words in refused(*SYNTHETIC, *tiny(override))
 
 
-def test_what_the_trainer_cannot_do_is_said_before_any_data_is_read(
-    refused: Callable[..., str], tmp_path: Path
+@pytest.mark.parametrize("method", ["center", "lvs_vanilla"])
+def test_where_nothing_is_trained_nobody_asks_for_a_trainer(
+    method: str, bench: Bench, tiny: Tiny, tmp_path: Path
 ) -> None:
-    words = ("--method", "lvs", "--data", "vggss", f"data.root={tmp_path}", "trainer.precision=4")
+    words = ("run", "--method", method, "--data", "synthetic", "--json",
+             *tiny("trainer.max_epochs=1"), f"logging.runs={tmp_path}")  # fmt: skip
+    done = bench(*words) if method == "lvs_vanilla" else None  # a floor needs no trainer at all
 
-    assert "Precision '4' is invalid" in refused(*words)
+    elsewhere = bench(*words, "trainer.accelerator=tpu")
+
+    assert elsewhere.code == 0
+    assert done is None or done.out == elsewhere.out
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,10 @@ def test_a_run_that_fails_is_told_with_its_error_and_log(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["trainer.select=best"], "trainer.select=best (command line) is unknown; use last"),
+        (
+            ["trainer.select=best"],
+            "trainer.select='best' is unknown; use last, val_loss or val_ciou",
+        ),
         (["method.backbone=vgg"], "lvs on synthetic, seed 0: method.backbone='vgg' is unknown"),
         (["data.augmentation=mixup"], "lvs on synthetic, seed 0: data.augmentation='mixup' is"),
         (

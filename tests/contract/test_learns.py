@@ -172,7 +172,7 @@ def test_a_word_that_is_no_setting_is_refused_all_the_same(
 ) -> None:
     done = bench(*command, "trainer.select=best")
 
-    assert (done.code, "trainer.select=best (command line) is unknown" in done.err) == (2, True)
+    assert (done.code, "trainer.select='best' is unknown" in done.err) == (2, True)
 
 
 def test_a_stage_of_a_method_that_learns_nothing_is_not_trained_either(
