@@ -22,7 +22,7 @@ from datamodules.base import ClipData, DataConfig, extractor_of
 from datamodules.proposals import Extractor
 from methods.base import MemoryConfig, Method, MethodConfig, OptimConfig
 from methods.chunks import MAPS
-from metrics.errors import BenchError, did_you_mean, require_choice
+from metrics.errors import BenchError, did_you_mean
 
 log = logging.getLogger(__name__)
 BUILT_OF = ("seed", "method.", "optim.")  # starts of the keys that a method is built of
@@ -380,8 +380,12 @@ def _set(
         raise BenchError(
             f"{key}={value} ({layer}): expected {kind_name(kinds[key])}, got {value!r}"
         ) from error
-    if key in CHOICES:
-        require_choice(key, str(setting), CHOICES[key])
+    known = CHOICES.get(key)
+    if known is not None and setting not in known:
+        raise BenchError(
+            f"{key}={setting!r} is unknown;{did_you_mean(str(setting), known)} "
+            f"use {', '.join(known[:-1])} or {known[-1]}"
+        )
     if isinstance(setting, int | float) and setting < LOWEST.get(key, setting):
         raise BenchError(f"{key}={value} ({layer}): must be at least {LOWEST[key]}")
     if key in ABOVE_ZERO and not OmegaConf.select(schema, key) > 0:

@@ -16,11 +16,12 @@ from datamodules.clip import Batch, Clip, Inputs, Localization
 from datamodules.features import FrozenExtractor
 from datamodules.sampling import Draw
 from methods.released import ReleasedFile
-from metrics.errors import BenchError, require_choice
+from metrics.errors import BenchError, did_you_mean
 
 M = TypeVar("M", bound="Method")
 Overrides = Mapping[str, object]
 """Dotted configuration keys and their values."""
+FEW_CHOICES = 3  # that a message joins by "or"
 
 
 @dataclass
@@ -35,7 +36,13 @@ class MethodConfig:
 def require_known(config: MethodConfig, choices: Mapping[str, Sequence[str]]) -> None:
     """Raises BenchError where a setting ``method.*`` is none of its choices."""
     for name, known in choices.items():
-        require_choice(f"method.{name}", getattr(config, name), known)
+        value = getattr(config, name)
+        if value not in known:
+            few = len(known) <= FEW_CHOICES
+            words = " or ".join(known) if few else f"one of {', '.join(known)}"
+            raise BenchError(
+                f"method.{name}={value!r} is unknown;{did_you_mean(value, known)} use {words}"
+            )
 
 
 @dataclass
@@ -143,7 +150,10 @@ class Method(pl.LightningModule, ABC):
 
     def __init__(self, config: MethodConfig, optim: OptimConfig, *, seed: int) -> None:
         super().__init__()
-        require_choice("optim.schedule", optim.schedule, ("constant", "one_cycle"))
+        if optim.schedule not in ("constant", "one_cycle"):
+            raise BenchError(
+                f"optim.schedule={optim.schedule!r} is unknown; use constant or one_cycle"
+            )
         self.config, self.optim, self.seed = config, optim, seed
         self.memory = MemoryConfig()
         torch.manual_seed(seed)  # subclasses build next: weights are a function of the seed

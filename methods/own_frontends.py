@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from datamodules.clip import SQUASHED, Inputs, Resizing
 from methods.base import MethodConfig
 from methods.frontends import LogSpectrogram, check_length
-from metrics.errors import BenchError, require_choice
+from metrics.errors import BenchError
 
 CHOICES = ("bench", "own")
 TEN_SECONDS = 10  # the codes of the LVS family repeat a shorter sound to this and cut a longer one
@@ -169,7 +169,10 @@ def front_end_of(config: MethodConfig, network: str, choice: str) -> FrontEnd | 
     Raises:
         BenchError: an unknown choice, or a window that is not that of the network's code.
     """
-    require_choice("method.front_end", choice, CHOICES)
+    if choice not in CHOICES:
+        raise BenchError(
+            f"method.front_end={choice!r} is unknown; use {CHOICES[0]} or {CHOICES[1]}"
+        )
     if choice == "bench":
         return None
     own = FRONT_ENDS[network]

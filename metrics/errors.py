@@ -1,9 +1,7 @@
 """The one error type that a user's mistake raises anywhere in the suite, and its suggestions."""
 
 import difflib
-from collections.abc import Iterable, Sequence
-
-FEW_CHOICES = 3  # that a message joins by "or"
+from collections.abc import Iterable
 
 
 class BenchError(Exception):
@@ -23,21 +21,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {close[0]}?" if close else ""
-
-
-def require_choice(setting: str, value: str, known: Sequence[str]) -> None:
-    """Raises BenchError where the value of a setting is none of its choices.
-
-    Args:
-        setting: dotted name, such as ``method.loss``.
-        value: that was given.
-        known: all choices.
-    """
-    if value in known:
-        return
-    few = len(known) <= FEW_CHOICES
-    words = f"{', '.join(known[:-1])} or {known[-1]}" if few else f"one of {', '.join(known)}"
-    raise BenchError(f"{setting}={value!r} is unknown;{did_you_mean(value, known)} use {words}")
 
 
 def first_repeat(names: Iterable[str]) -> str | None:
